@@ -1,0 +1,163 @@
+//! Composes the rules into acquire and release.
+
+mod acquire;
+mod release;
+mod sessions;
+mod status;
+
+use alloc::string::String;
+
+use crate::breaker::{Change, Pass};
+use crate::config::Config;
+use crate::error::Invalid;
+use crate::gate;
+use crate::policy::Policies;
+use crate::pool::{Pool, ProxyId, ProxySpec};
+use crate::session::Reason;
+use crate::storage::{Storage, StorageError};
+
+pub use status::{ProxyStatus, Stats};
+
+/// What a request says about itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Request<'a> {
+    /// The target: a host, with or without a port.
+    pub target: &'a str,
+    /// The session that the client names, if it does.
+    pub session: Option<&'a str>,
+    /// The tags that the proxy must carry, all of them.
+    pub tags: &'a [&'a str],
+    /// The proxies that this request has tried already: left aside while another one is admitted.
+    pub tried: &'a [ProxyId],
+}
+
+/// The right to use a proxy for one request. A plain record: any instance that shares the storage can
+/// release what another acquired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The session key; empty when the request has none.
+    pub key: String,
+    /// The proxy.
+    pub proxy: ProxyId,
+    /// The generation of the binding; 0 when the key does not stick.
+    pub generation: u64,
+    /// The era of the proxy's breaker.
+    pub era: u32,
+    /// Whether the request is the breaker's probe.
+    pub probe: bool,
+    /// When it was acquired, in milliseconds since the Unix epoch.
+    pub acquired_at: u64,
+    /// From when on it is not waited for, in milliseconds since the Unix epoch: a probe has lost its
+    /// place, a request no longer counts as in flight. Its release is heard all the same.
+    pub deadline: u64,
+}
+
+impl Lease {
+    fn pass(&self) -> Pass {
+        Pass {
+            era: self.era,
+            probe: self.probe,
+        }
+    }
+}
+
+/// A lease, and why this proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The lease.
+    pub lease: Lease,
+    /// Why this proxy.
+    pub reason: Reason,
+}
+
+/// How a request went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The target answered through the proxy.
+    Success,
+    /// The proxy is bad: charged to its breaker, and the session ends.
+    Failure,
+    /// The target refuses this exit: the session ends and the target avoids this proxy for a while. The
+    /// breaker is not charged, since the proxy serves other targets well.
+    Blocked,
+    /// The client went away: nobody's fault.
+    Cancelled,
+}
+
+/// What a release did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Released {
+    /// Whether it ended the session. `false` for a lease of an older generation.
+    pub ended_session: bool,
+    /// What it did to the breaker.
+    pub breaker: Change,
+}
+
+/// One instance of the decisions. Instances that share a storage decide as one.
+#[derive(Debug)]
+pub struct Engine<S> {
+    storage: S,
+    config: Config,
+    policies: Policies,
+    pool: Pool,
+    /// The key of the request at hand; kept so that a hit does not allocate it.
+    key: String,
+}
+
+impl<S: Storage> Engine<S> {
+    /// An instance with an empty pool and the default configuration.
+    pub fn new(storage: S) -> Self {
+        Self {
+            storage,
+            config: Config::default(),
+            policies: Policies::default(),
+            pool: Pool::default(),
+            key: String::new(),
+        }
+    }
+
+    /// Replaces the configuration. Sessions that are live keep the time to live they began with.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] names the first field that is not accepted; the old configuration stays in force.
+    pub fn configure(&mut self, config: Config) -> Result<(), Invalid> {
+        self.policies = config.compile()?;
+        self.config = config;
+        Ok(())
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Adds proxies; gives those already in the pool their new weight and tags, and leaves their
+    /// sessions and breakers alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] names the first field that is not accepted; no proxy was added or changed.
+    pub fn add_proxies(&mut self, proxies: &[ProxySpec]) -> Result<(), Invalid> {
+        self.pool.add(proxies)
+    }
+
+    /// Rule 8: takes a proxy out of the pool. Its sessions end at their next acquire, its leases are
+    /// released to no effect, its breaker is forgotten. Answers whether it was in the pool.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`] when its breaker could not be forgotten. The proxy is out of the pool.
+    pub fn remove_proxy(&mut self, id: &ProxyId) -> Result<bool, StorageError> {
+        match self.pool.remove(id) {
+            None => Ok(false),
+            Some(proxy) => gate::forget(&self.storage, &proxy.key).map(|()| true),
+        }
+    }
+
+    /// Switches a proxy off (it gets no requests, its sessions end at their next acquire) or on again.
+    /// Answers whether it is in the pool.
+    pub fn set_health(&mut self, id: &ProxyId, healthy: bool) -> bool {
+        self.pool.set_health(id, healthy)
+    }
+}

@@ -1,0 +1,316 @@
+//! Acquire: rules 2, 3, 4, 6 and 9.
+
+use alloc::string::String;
+
+use super::{Engine, Grant, Lease, Request};
+use crate::breaker::{Admission, Pass};
+use crate::draw::Draw;
+use crate::error::AcquireError;
+use crate::gate;
+use crate::in_flight;
+use crate::key::{self, Scope};
+use crate::policy::{OnBad, Sticky};
+use crate::pool::{ProxyId, Wanted};
+use crate::rotation::{self, Avoid, Field, StrategyKind};
+use crate::session::{End, Reason, Session};
+use crate::storage::{Storage, StorageError, Table};
+use crate::table::{self, Seen};
+
+/// How often an acquire looks again at a key that others change, or at a cursor that others move.
+const ATTEMPTS: usize = 1_000;
+
+/// A proxy that rotation has chosen.
+struct Choice {
+    proxy: usize,
+    ticket: u64,
+    pass: Pass,
+}
+
+/// Where a key stands.
+enum Standing {
+    /// It has no session on record.
+    Vacant,
+    /// Its session is live, on this place in the pool.
+    Live(Session, usize),
+    /// Its session has ended.
+    Ended(Session, End),
+}
+
+impl<S: Storage> Engine<S> {
+    /// Decides through which proxy a request goes.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError`] says why it cannot go, and when to try again.
+    pub fn acquire(&mut self, now: u64, request: &Request<'_>) -> Result<Grant, AcquireError> {
+        let mut key = core::mem::take(&mut self.key);
+        key.clear();
+        let granted = self.set_key(&mut key, request).and_then(|policy| {
+            let granted = match policy {
+                Some(policy) => self.stay_or_bind(now, &key, &policy, request),
+                None => self.rotate(now, &key, request),
+            }?;
+            if self.config.strategy == StrategyKind::LeastUsed {
+                self.count_in_flight(now, &granted.lease)?;
+            }
+            Ok(granted)
+        });
+        self.key = key;
+        granted
+    }
+
+    /// Writes the session key (rule 1) and answers with the policy if the key sticks (rule 2).
+    fn set_key(
+        &self,
+        key: &mut String,
+        request: &Request<'_>,
+    ) -> Result<Option<Sticky>, AcquireError> {
+        key::push_host(key, request.target)?;
+        let policy = self.policies.of(key);
+        match self.config.scope {
+            Scope::Host => {}
+            #[cfg(feature = "public-suffix-list")]
+            Scope::Site => {
+                let start = key.len() - key::site(key).len();
+                key.drain(..start);
+            }
+            // Without the list, `configure` does not accept the scope.
+            #[cfg(not(feature = "public-suffix-list"))]
+            Scope::Site => {}
+            Scope::Session if request.session.is_some() => key.clear(),
+            Scope::Session => {}
+        }
+        if !request.tags.is_empty() {
+            key::push_tags(key, request.tags)?;
+        }
+        if let Some(id) = request.session {
+            key::push_session_id(key, id)?;
+        }
+        let keyed = self.config.scope != Scope::Session || request.session.is_some();
+        Ok((policy.sticks() && keyed).then_some(policy))
+    }
+
+    /// The key sticks: the live session's proxy, or a new session.
+    fn stay_or_bind(
+        &self,
+        now: u64,
+        key: &str,
+        policy: &Sticky,
+        request: &Request<'_>,
+    ) -> Result<Grant, AcquireError> {
+        let mut seen = table::load(&self.storage, key)?;
+        // Rule 3: whoever finds the key changed under its own bind has lost the race and adopts.
+        let mut raced = false;
+        for _ in 0..ATTEMPTS {
+            let (previous, reason) = match self.standing(now, &seen, policy)? {
+                Standing::Live(session, proxy) => {
+                    match self.touch(now, key, &seen, &session, policy)? {
+                        Some(current) => seen = current,
+                        None => {
+                            let reason = if raced { Reason::Adopted } else { Reason::Hit };
+                            return Ok(self.follow(now, key, &session, proxy, reason));
+                        }
+                    }
+                    continue;
+                }
+                Standing::Ended(session, end) if policy.on_bad == OnBad::Strict && end.is_bad() => {
+                    return Err(AcquireError::SessionLost {
+                        end,
+                        retry_after_ms: session.expires_at - now,
+                    });
+                }
+                Standing::Ended(session, end) => (Some(session.proxy), Reason::Rebound(end)),
+                Standing::Vacant => (None, Reason::Bound),
+            };
+            let choice = self.choose(now, key, previous, request)?;
+            let proxy = self.pool.get(choice.proxy).id;
+            let session = Session::new(proxy, choice.ticket, choice.pass.era, now, policy);
+            match table::replace(&self.storage, key, &seen, &session)? {
+                None => {
+                    let max = self.config.max_sessions;
+                    table::make_room(&self.storage, Table::Sessions, key, now, max)?;
+                    return Ok(self.grant(now, key, &choice, choice.ticket, reason));
+                }
+                Some(current) => {
+                    self.give_back(now, &choice)?;
+                    seen = current;
+                    raced = true;
+                }
+            }
+        }
+        Err(StorageError::Contended.into())
+    }
+
+    /// Rule 4: where the key stands now.
+    fn standing(&self, now: u64, seen: &Seen, policy: &Sticky) -> Result<Standing, StorageError> {
+        let Some(session) = seen.session else {
+            return Ok(Standing::Vacant);
+        };
+        if let Some(end) = session.end(now, Some(policy)) {
+            return Ok(Standing::Ended(session, end));
+        }
+        let in_pool = self.pool.find(&session.proxy);
+        let Some(proxy) = in_pool.filter(|i| self.pool.serves(*i, &Wanted::Any)) else {
+            return Ok(Standing::Ended(session, End::Removed));
+        };
+        let breaker = gate::look(&self.storage, &self.pool.get(proxy).key)?.breaker;
+        if !breaker.keeps(session.era, now) {
+            return Ok(Standing::Ended(session, End::Open));
+        }
+        Ok(Standing::Live(session, proxy))
+    }
+
+    /// Records one more request on a live session where the policy limits its idle time or its
+    /// requests. Answers with what is there instead if the session has changed.
+    fn touch(
+        &self,
+        now: u64,
+        key: &str,
+        seen: &Seen,
+        session: &Session,
+        policy: &Sticky,
+    ) -> Result<Option<Seen>, StorageError> {
+        let used = session.used(now, policy);
+        if used == *session {
+            return Ok(None);
+        }
+        table::replace(&self.storage, key, seen, &used)
+    }
+
+    /// The key does not stick: the next proxy.
+    fn rotate(&self, now: u64, key: &str, request: &Request<'_>) -> Result<Grant, AcquireError> {
+        let choice = self.choose(now, key, None, request)?;
+        Ok(self.grant(now, key, &choice, 0, Reason::Rotated))
+    }
+
+    /// Rules 6 and 9: picks a proxy, a fresh one while there is one.
+    fn choose(
+        &self,
+        now: u64,
+        key: &str,
+        previous: Option<ProxyId>,
+        request: &Request<'_>,
+    ) -> Result<Choice, AcquireError> {
+        let wanted = self.pool.wanted(request.tags);
+        let mut avoid = Avoid {
+            previous,
+            tried: request.tried,
+            blocked_for: Some(key),
+        };
+        for _ in 0..ATTEMPTS {
+            let draw = Draw::look(&self.storage, now)?;
+            let mut field = Field {
+                storage: &self.storage,
+                pool: &self.pool,
+                draw: &draw,
+                wanted: &wanted,
+                avoid,
+                now,
+                window_ms: self.config.lease_timeout_ms,
+                admitted: None,
+                earliest: None,
+                left_aside: false,
+            };
+            let picked = rotation::pick(self.config.strategy, &mut field)?;
+            let (Some(proxy), Some(seen)) = (picked, field.admitted) else {
+                if field.left_aside {
+                    // Every other one is refused: what was left aside is better than nothing.
+                    avoid = Avoid::default();
+                    continue;
+                }
+                return Err(match field.earliest {
+                    None => AcquireError::NoProxy,
+                    Some(until) => AcquireError::Exhausted {
+                        retry_after_ms: until - now,
+                    },
+                });
+            };
+            if !draw.commit(&self.storage, proxy)? {
+                continue;
+            }
+            let pass = match seen.breaker.admission(now) {
+                Admission::Closed => Some(Pass {
+                    era: seen.breaker.era,
+                    probe: false,
+                }),
+                _ => {
+                    let key = &self.pool.get(proxy).key;
+                    gate::take_probe(&self.storage, key, &seen, now, &self.config.breaker)?
+                }
+            };
+            if let Some(pass) = pass {
+                let ticket = draw.ticket;
+                return Ok(Choice {
+                    proxy,
+                    ticket,
+                    pass,
+                });
+            }
+        }
+        Err(StorageError::Contended.into())
+    }
+
+    /// A choice that is not used after all: its probe may go to somebody else.
+    fn give_back(&self, now: u64, choice: &Choice) -> Result<(), StorageError> {
+        if choice.pass.probe {
+            let proxy = &self.pool.get(choice.proxy).key;
+            gate::report(&self.storage, proxy, |b| b.said_nothing(now, choice.pass))?;
+        }
+        Ok(())
+    }
+
+    fn count_in_flight(&self, now: u64, lease: &Lease) -> Result<(), StorageError> {
+        let Some(i) = self.pool.find(&lease.proxy) else {
+            return Ok(());
+        };
+        let window = self.config.lease_timeout_ms;
+        in_flight::begin(&self.storage, &self.pool.get(i).key, now, window)
+    }
+
+    /// A lease on a session's proxy. Never a probe: that is who bound it, at most.
+    fn follow(
+        &self,
+        now: u64,
+        key: &str,
+        session: &Session,
+        proxy: usize,
+        reason: Reason,
+    ) -> Grant {
+        let choice = Choice {
+            proxy,
+            ticket: session.generation,
+            pass: Pass {
+                era: session.era,
+                probe: false,
+            },
+        };
+        self.grant(now, key, &choice, session.generation, reason)
+    }
+
+    fn grant(
+        &self,
+        now: u64,
+        key: &str,
+        choice: &Choice,
+        generation: u64,
+        reason: Reason,
+    ) -> Grant {
+        let patience = if choice.pass.probe {
+            self.config.breaker.half_open_after_ms
+        } else {
+            self.config.lease_timeout_ms
+        };
+        Grant {
+            lease: Lease {
+                key: key.into(),
+                proxy: self.pool.get(choice.proxy).id,
+                generation,
+                era: choice.pass.era,
+                probe: choice.pass.probe,
+                acquired_at: now,
+                deadline: now.saturating_add(patience),
+            },
+            reason,
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The decisions of remora, and nothing else.
+//!
+//! `remora-core` takes the state (behind [`Storage`]), the time and an event, and answers with a
+//! decision. It has no I/O, no clock and no source of randomness of its own, so every rule can be
+//! tested with a fake clock, and the same code decides inside a WebAssembly component, an Envoy
+//! filter and a native test.
+//!
+//! Each rule lives in one file:
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | [`key`](SessionKey) | what a session is keyed by: host, site or an explicit id |
+//! | [`policy`](Sticky) | whether, how long and how strictly a key sticks |
+//! | `session` | what a binding is, when it is live and how it ends |
+//! | `table` | the session table: look up, bind, end, bound its size |
+//! | `breaker` | when a proxy's circuit breaker opens, probes and closes |
+//! | `gate` | the breaker applied to stored state that others change too |
+//! | `avoid` | which exits a target has blocked |
+//! | `in_flight` | how many requests a proxy carries |
+//! | `rotation` | which proxy a new session gets; one file a strategy |
+//! | [`Engine`] | composes them into acquire and release |
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+extern crate alloc;
+
+mod avoid;
+mod breaker;
+mod config;
+mod draw;
+mod engine;
+mod error;
+mod gate;
+mod in_flight;
+mod key;
+mod policy;
+mod pool;
+mod rotation;
+mod session;
+mod storage;
+mod table;
+
+pub use breaker::{Breaker, BreakerPolicy, Change as BreakerChange};
+pub use config::Config;
+pub use engine::{Engine, Grant, Lease, Outcome, ProxyStatus, Released, Request, Stats};
+pub use error::{AcquireError, Error, Invalid, KeyError};
+pub use key::{MAX_HOST_LEN, MAX_KEY_LEN, MAX_SESSION_ID_LEN, MAX_TAG_LEN, Scope, SessionKey};
+pub use policy::{Mode, OnBad, Override, Sticky};
+pub use pool::{ProxyId, ProxySpec};
+pub use rotation::StrategyKind;
+pub use session::{End, Reason, Session};
+pub use storage::{Cell, Exchange, Head, Page, Storage, StorageError, Table, Words};
+pub use table::SessionPage;

@@ -1,0 +1,240 @@
+//! Rule 2: whether, how long and how strictly a key sticks.
+
+use alloc::string::String;
+use hashbrown::HashMap;
+
+use crate::error::Invalid;
+use crate::key;
+
+/// The longest time to live accepted, in milliseconds: a leap year.
+pub(crate) const MAX_TTL_MS: u64 = 366 * 24 * 60 * 60 * 1_000;
+
+/// Whether requests to a key stick to one proxy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// No binding: every request may leave through another proxy.
+    #[default]
+    Disabled,
+    /// A key is bound to one proxy for the time to live.
+    Domain,
+}
+
+/// What happens to a session whose proxy goes bad before the session ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnBad {
+    /// The next request gets a fresh proxy.
+    #[default]
+    Rebind,
+    /// Requests fail until the session ends: for users to whom a silent change of exit is worse.
+    Strict,
+}
+
+/// The policy of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sticky {
+    /// Whether it sticks.
+    pub mode: Mode,
+    /// How long a session lasts, in milliseconds from its bind; requests do not extend it. Zero is
+    /// the same as [`Mode::Disabled`].
+    pub ttl_ms: u64,
+    /// Ends a session that saw no request for so many milliseconds.
+    pub idle_ms: Option<u64>,
+    /// Ends a session after so many requests.
+    pub max_requests: Option<u32>,
+    /// What happens when the proxy goes bad.
+    pub on_bad: OnBad,
+}
+
+impl Default for Sticky {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Disabled,
+            ttl_ms: 300_000,
+            idle_ms: None,
+            max_requests: None,
+            on_bad: OnBad::Rebind,
+        }
+    }
+}
+
+impl Sticky {
+    pub(crate) fn sticks(&self) -> bool {
+        self.mode == Mode::Domain && self.ttl_ms > 0
+    }
+
+    fn check(&self, at: &str) -> Result<(), Invalid> {
+        let field = |name: &str| alloc::format!("{at}.{name}");
+        if self.ttl_ms > MAX_TTL_MS {
+            let value = alloc::format!("{} ms", self.ttl_ms);
+            return Err(Invalid::new(&field("ttl"), value, "up to 366 days"));
+        }
+        if self.idle_ms == Some(0) {
+            return Err(Invalid::new(
+                &field("idle"),
+                0,
+                "at least 1 ms, or leave it out",
+            ));
+        }
+        if let Some(max) = self.max_requests
+            && !(1..=crate::session::MAX_USES).contains(&max)
+        {
+            return Err(Invalid::new(&field("max_requests"), max, "1 to 16777215"));
+        }
+        Ok(())
+    }
+}
+
+/// A different policy for some hosts. What is `None` is as in the general policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Override {
+    /// A host (`api.example.com`) or every host below one (`*.example.com`). Of several that match,
+    /// the most specific holds: the host itself, then the longest suffix.
+    pub pattern: String,
+    /// Whether it sticks. When a `ttl_ms` is given and this is not, it does.
+    pub mode: Option<Mode>,
+    /// See [`Sticky::ttl_ms`].
+    pub ttl_ms: Option<u64>,
+    /// See [`Sticky::idle_ms`].
+    pub idle_ms: Option<u64>,
+    /// See [`Sticky::max_requests`].
+    pub max_requests: Option<u32>,
+    /// See [`Sticky::on_bad`].
+    pub on_bad: Option<OnBad>,
+}
+
+impl Override {
+    fn over(&self, general: &Sticky) -> Sticky {
+        let implied = self.ttl_ms.map(|_| Mode::Domain);
+        Sticky {
+            mode: self.mode.or(implied).unwrap_or(general.mode),
+            ttl_ms: self.ttl_ms.unwrap_or(general.ttl_ms),
+            idle_ms: self.idle_ms.or(general.idle_ms),
+            max_requests: self.max_requests.or(general.max_requests),
+            on_bad: self.on_bad.unwrap_or(general.on_bad),
+        }
+    }
+}
+
+/// The policies in force, looked up by host.
+#[derive(Debug, Default)]
+pub(crate) struct Policies {
+    general: Sticky,
+    hosts: HashMap<String, Sticky>,
+    suffixes: HashMap<String, Sticky>,
+}
+
+impl Policies {
+    pub(crate) fn new(general: Sticky, overrides: &[Override]) -> Result<Self, Invalid> {
+        general.check("sticky")?;
+        let mut policies = Self {
+            general,
+            ..Self::default()
+        };
+        for (i, over) in overrides.iter().enumerate() {
+            let at = alloc::format!("sticky.override[{i}]");
+            let policy = over.over(&general);
+            policy.check(&at)?;
+            let (map, host) = match over.pattern.strip_prefix("*.") {
+                Some(suffix) => (&mut policies.suffixes, suffix),
+                None => (&mut policies.hosts, over.pattern.as_str()),
+            };
+            let mut normal = String::new();
+            let invalid = |accepted: &str| {
+                Invalid::new(&alloc::format!("{at}.match"), &over.pattern, accepted)
+            };
+            if host.contains('*') {
+                return Err(invalid("a host such as `example.com`, or `*.` and a host"));
+            }
+            key::push_host(&mut normal, host).map_err(|error| {
+                invalid(&alloc::format!("a host, or `*.` and a host ({error})"))
+            })?;
+            if map.insert(normal, policy).is_some() {
+                return Err(invalid("each pattern once"));
+            }
+        }
+        Ok(policies)
+    }
+
+    /// The policy of a normalised host.
+    pub(crate) fn of(&self, host: &str) -> Sticky {
+        if self.hosts.is_empty() && self.suffixes.is_empty() {
+            return self.general;
+        }
+        if let Some(policy) = self.hosts.get(host) {
+            return *policy;
+        }
+        host.match_indices('.')
+            .find_map(|(dot, _)| self.suffixes.get(&host[dot + 1..]))
+            .copied()
+            .unwrap_or(self.general)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    fn over(pattern: &str, ttl_ms: u64) -> Override {
+        Override {
+            pattern: pattern.to_string(),
+            ttl_ms: Some(ttl_ms),
+            ..Override::default()
+        }
+    }
+
+    #[test]
+    fn the_most_specific_override_holds_whatever_the_order() {
+        let overrides = [
+            over("*.example.com", 1),
+            over("*.api.example.com", 2),
+            over("v1.api.example.com", 3),
+        ];
+        let reversed: alloc::vec::Vec<_> = overrides.iter().rev().cloned().collect();
+        for overrides in [&overrides[..], &reversed] {
+            let policies = Policies::new(Sticky::default(), overrides).unwrap();
+            assert_eq!(policies.of("a.example.com").ttl_ms, 1);
+            assert_eq!(policies.of("x.y.example.com").ttl_ms, 1);
+            assert_eq!(policies.of("v2.api.example.com").ttl_ms, 2);
+            assert_eq!(policies.of("v1.api.example.com").ttl_ms, 3);
+            assert_eq!(policies.of("example.com"), Sticky::default());
+            assert_eq!(policies.of("notexample.com"), Sticky::default());
+        }
+    }
+
+    #[test]
+    fn an_override_takes_the_rest_from_the_general_policy() {
+        let general = Sticky {
+            on_bad: OnBad::Strict,
+            idle_ms: Some(7),
+            ..Sticky::default()
+        };
+        let policies = Policies::new(general, &[over("a.example", 9)]).unwrap();
+        let policy = policies.of("a.example");
+        assert_eq!(policy.mode, Mode::Domain);
+        assert_eq!((policy.ttl_ms, policy.idle_ms), (9, Some(7)));
+        assert_eq!(policy.on_bad, OnBad::Strict);
+    }
+
+    #[test]
+    fn a_wrong_override_names_its_field_and_value() {
+        for (overrides, field, value) in [
+            (
+                alloc::vec![over("a.example", 1), over("*.*.b", 1)],
+                "sticky.override[1].match",
+                "*.*.b",
+            ),
+            (alloc::vec![over("", 1)], "sticky.override[0].match", ""),
+            (
+                alloc::vec![over("A.example", 1), over("a.example.", 1)],
+                "sticky.override[1].match",
+                "a.example.",
+            ),
+        ] {
+            let error = Policies::new(Sticky::default(), &overrides).unwrap_err();
+            assert_eq!((error.field.as_str(), error.value.as_str()), (field, value));
+        }
+        let error = Policies::new(Sticky::default(), &[over("a.example", u64::MAX)]).unwrap_err();
+        assert_eq!(error.field, "sticky.override[0].ttl");
+    }
+}

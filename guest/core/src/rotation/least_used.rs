@@ -1,0 +1,33 @@
+//! The admitted proxy with the fewest requests in flight.
+
+use alloc::vec::Vec;
+
+use super::Field;
+use crate::storage::{Storage, StorageError};
+
+/// How many candidates are compared. Exact for a pool up to this size; in a larger one the best of
+/// this many neighbours at a random place, which is as good in practice ("the power of two choices",
+/// with more than two) and keeps a bind's cost flat.
+const COMPARED: usize = 64;
+
+pub(super) fn pick<S: Storage>(field: &mut Field<'_, S>) -> Result<Option<usize>, StorageError> {
+    let n = field.len();
+    let start = field.random_place(0);
+    let mut candidates: Vec<(u64, usize)> = Vec::new();
+    for i in (start..n).chain(0..start) {
+        if candidates.len() == COMPARED {
+            break;
+        }
+        if field.is_candidate(i) {
+            candidates.push((field.in_flight(i)?, i));
+        }
+    }
+    // Stable: among equals the random start decides.
+    candidates.sort_by_key(|(count, _)| *count);
+    for (_, i) in candidates {
+        if field.admits(i)? {
+            return Ok(Some(i));
+        }
+    }
+    field.first_admitted_from(start)
+}

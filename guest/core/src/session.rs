@@ -1,0 +1,237 @@
+//! What a binding is, when it is live and how it ends (rules 2, 4 and 5).
+
+use core::fmt;
+use uuid::Uuid;
+
+use crate::policy::Sticky;
+use crate::pool::ProxyId;
+use crate::storage::{Cell, StorageError};
+
+/// The most requests that a binding counts: what fits beside the other fields of its word.
+pub(crate) const MAX_USES: u32 = (1 << 24) - 1;
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its time to live was over.
+    Expired,
+    /// It saw no request for as long as the policy's idle time.
+    Idle,
+    /// It had as many requests as the policy allows.
+    MaxRequests,
+    /// A request of it was released as failed.
+    Failed,
+    /// A request of it was released as blocked.
+    Blocked,
+    /// Its proxy was taken out of the pool or switched off.
+    Removed,
+    /// Its proxy's breaker opened.
+    Open,
+}
+
+impl End {
+    /// Whether the proxy went bad, rather than the session coming to its planned end.
+    pub fn is_bad(self) -> bool {
+        matches!(
+            self,
+            Self::Failed | Self::Blocked | Self::Removed | Self::Open
+        )
+    }
+
+    /// The name used in logs, metrics and the WIT interface.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Idle => "idle",
+            Self::MaxRequests => "max-requests",
+            Self::Failed => "failed",
+            Self::Blocked => "blocked",
+            Self::Removed => "removed",
+            Self::Open => "open",
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why an acquire got the proxy it got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The key was bound to it.
+    Hit,
+    /// The key had no session; now it has.
+    Bound,
+    /// The key had no session, and another request bound it at the same moment.
+    Adopted,
+    /// The key's session had ended so; now it has a new one.
+    Rebound(End),
+    /// The key does not stick.
+    Rotated,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hit => f.write_str("hit"),
+            Self::Bound => f.write_str("bound"),
+            Self::Adopted => f.write_str("adopted"),
+            Self::Rebound(end) => write!(f, "rebound {{{end}}}"),
+            Self::Rotated => f.write_str("rotated"),
+        }
+    }
+}
+
+/// Whether a binding has been ended by a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    Live,
+    Failed,
+    Blocked,
+}
+
+/// A binding as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The proxy.
+    pub proxy: ProxyId,
+    /// Tells this binding from every other one of its key.
+    pub generation: u64,
+    /// When it was bound, in milliseconds since the Unix epoch.
+    pub bound_at: u64,
+    /// When its time to live is over, in milliseconds since the Unix epoch.
+    pub expires_at: u64,
+    /// The era of the proxy's breaker at the bind.
+    pub(crate) era: u32,
+    /// How many requests it has had, the bind's own included. Counted only where a limit is set.
+    pub(crate) uses: u32,
+    pub(crate) mark: Mark,
+    /// When it ends unless another request comes: the time to live or the idle time, whichever is
+    /// sooner.
+    pub(crate) idle_at: u64,
+}
+
+impl Session {
+    pub(crate) fn new(
+        proxy: ProxyId,
+        generation: u64,
+        era: u32,
+        now: u64,
+        policy: &Sticky,
+    ) -> Self {
+        let expires_at = now.saturating_add(policy.ttl_ms);
+        let session = Self {
+            proxy,
+            generation,
+            bound_at: now,
+            expires_at,
+            era,
+            uses: 0,
+            mark: Mark::Live,
+            idle_at: expires_at,
+        };
+        session.used(now, policy)
+    }
+
+    /// The session after one more request.
+    pub(crate) fn used(mut self, now: u64, policy: &Sticky) -> Self {
+        if policy.max_requests.is_some() {
+            self.uses = (self.uses + 1).min(MAX_USES);
+        }
+        if let Some(idle) = policy.idle_ms {
+            self.idle_at = now.saturating_add(idle).min(self.expires_at);
+        }
+        self
+    }
+
+    /// The session after a release has ended it. It stays on record until its time to live is over:
+    /// the next bind avoids its proxy (rule 6), and a strict policy refuses until then.
+    pub(crate) fn ended(mut self, mark: Mark) -> Self {
+        self.mark = mark;
+        self.idle_at = self.expires_at;
+        self
+    }
+
+    /// How the session has ended as far as it knows itself; `None` while it is live. `policy` is
+    /// `None` where only the recorded times count.
+    pub(crate) fn end(&self, now: u64, policy: Option<&Sticky>) -> Option<End> {
+        if now >= self.expires_at {
+            return Some(End::Expired);
+        }
+        match self.mark {
+            Mark::Failed => return Some(End::Failed),
+            Mark::Blocked => return Some(End::Blocked),
+            Mark::Live => {}
+        }
+        if now >= self.idle_at {
+            return Some(End::Idle);
+        }
+        let spent = policy
+            .and_then(|p| p.max_requests)
+            .is_some_and(|max| self.uses >= max);
+        spent.then_some(End::MaxRequests)
+    }
+
+    pub(crate) fn decode(cell: &Cell) -> Result<Self, StorageError> {
+        let [high, low, generation, bound_at, expires_at, rest] = cell.words;
+        Ok(Self {
+            proxy: Uuid::from_u64_pair(high, low),
+            generation,
+            bound_at,
+            expires_at,
+            era: (rest >> 32) as u32,
+            uses: rest as u32 & MAX_USES,
+            mark: match (rest >> 24) as u8 {
+                1 => Mark::Live,
+                2 => Mark::Failed,
+                3 => Mark::Blocked,
+                _ => return Err(StorageError::Corrupt),
+            },
+            idle_at: cell.expires_at,
+        })
+    }
+
+    pub(crate) fn encode(&self) -> Cell {
+        let (high, low) = self.proxy.as_u64_pair();
+        let mark: u64 = match self.mark {
+            Mark::Live => 1,
+            Mark::Failed => 2,
+            Mark::Blocked => 3,
+        };
+        let rest = u64::from(self.era) << 32 | mark << 24 | u64::from(self.uses);
+        Cell {
+            words: [
+                high,
+                low,
+                self.generation,
+                self.bound_at,
+                self.expires_at,
+                rest,
+            ],
+            expires_at: self.idle_at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_cell_survives_the_round_trip(
+            id: u128, generation: u64, bound_at: u64, expires_at: u64, era: u32,
+            uses in 0..=MAX_USES, mark in 0..3usize, idle_at: u64,
+        ) {
+            let session = Session {
+                proxy: Uuid::from_u128(id), generation, bound_at, expires_at, era, uses,
+                mark: [Mark::Live, Mark::Failed, Mark::Blocked][mark], idle_at,
+            };
+            prop_assert_eq!(Session::decode(&session.encode()), Ok(session));
+        }
+    }
+}
