@@ -9,6 +9,7 @@ use crate::storage::{Cell, StorageError};
 
 /// The settings of all breakers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct BreakerPolicy {
     /// How many failures in a row open a breaker; at least 1.
     pub open_threshold: u32,
@@ -95,6 +96,8 @@ pub(crate) struct Pass {
 
 /// What a release did to the breaker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Change {
     /// It stays in the state it was in.
     #[default]

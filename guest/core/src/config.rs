@@ -10,6 +10,7 @@ use crate::rotation::StrategyKind;
 
 /// The configuration of an [`Engine`](crate::Engine).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Config {
     /// The policy of every host that no override names.
     pub sticky: Sticky,

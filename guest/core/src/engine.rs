@@ -34,6 +34,7 @@ pub struct Request<'a> {
 /// The right to use a proxy for one request. A plain record: any instance that shares the storage can
 /// release what another acquired.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Lease {
     /// The session key; empty when the request has none.
     pub key: String,
@@ -63,6 +64,7 @@ impl Lease {
 
 /// A lease, and why this proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Grant {
     /// The lease.
     pub lease: Lease,
@@ -72,6 +74,8 @@ pub struct Grant {
 
 /// How a request went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Outcome {
     /// The target answered through the proxy.
     Success,
@@ -86,6 +90,7 @@ pub enum Outcome {
 
 /// What a release did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Released {
     /// Whether it ended the session. `false` for a lease of an older generation.
     pub ended_session: bool,

@@ -8,6 +8,7 @@ use crate::storage::StorageError;
 
 /// A configuration value that is not accepted. Nothing of the configuration it came in was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Invalid {
     /// The field, as it is spelt in the configuration file.
     pub field: String,
@@ -42,6 +43,8 @@ impl core::error::Error for Invalid {}
 
 /// Why a target, session id or tag cannot be part of a session key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum KeyError {
     /// Nothing is left of it once the port and the trailing dot are gone.
     Empty,
@@ -89,6 +92,8 @@ impl core::error::Error for KeyError {}
 
 /// Why an acquire got no proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum AcquireError {
     /// The target, the session id or a tag is malformed.
     Key(KeyError),
@@ -148,6 +153,8 @@ impl From<StorageError> for AcquireError {
 
 /// Why an operation on the session table failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Error {
     /// The key is malformed.
     Key(KeyError),

@@ -23,6 +23,8 @@ pub const MAX_KEY_LEN: usize = 36 + 1 + MAX_SESSION_KEY_LEN;
 
 /// What requests share one session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Scope {
     /// The target host, together with the client's session id if it sends one.
     #[default]

@@ -11,6 +11,8 @@ pub(crate) const MAX_TTL_MS: u64 = 366 * 24 * 60 * 60 * 1_000;
 
 /// Whether requests to a key stick to one proxy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Mode {
     /// No binding: every request may leave through another proxy.
     #[default]
@@ -21,6 +23,8 @@ pub enum Mode {
 
 /// What happens to a session whose proxy goes bad before the session ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum OnBad {
     /// The next request gets a fresh proxy.
     #[default]
@@ -31,6 +35,7 @@ pub enum OnBad {
 
 /// The policy of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Sticky {
     /// Whether it sticks.
     pub mode: Mode,
@@ -86,6 +91,7 @@ impl Sticky {
 
 /// A different policy for some hosts. What is `None` is as in the general policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Override {
     /// A host (`api.example.com`) or every host below one (`*.example.com`). Of several that match,
     /// the most specific holds: the host itself, then the longest suffix.

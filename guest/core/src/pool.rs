@@ -16,6 +16,7 @@ const MAX_WEIGHT: u32 = 65_535;
 
 /// A proxy as the host describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ProxySpec {
     /// Its identity, the same on every worker and machine that shares the storage.
     pub id: ProxyId,

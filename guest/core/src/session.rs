@@ -12,6 +12,8 @@ pub(crate) const MAX_USES: u32 = (1 << 24) - 1;
 
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum End {
     /// Its time to live was over.
     Expired,
@@ -60,6 +62,8 @@ impl fmt::Display for End {
 
 /// Why an acquire got the proxy it got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Reason {
     /// The key was bound to it.
     Hit,

@@ -8,18 +8,19 @@ use core::fmt;
 ///
 /// The names are the core's; a back end only needs [`Table::index`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
 pub enum Table {
     /// Session key → binding.
-    Sessions = 0,
+    Sessions,
     /// Proxy id → circuit breaker.
-    Breakers = 1,
+    Breakers,
     /// Session key and proxy id → this target blocked this exit.
-    Blocks = 2,
+    Blocks,
     /// Proxy id → requests in flight. Written only by the `least-used` strategy.
-    InFlight = 3,
+    InFlight,
     /// One entry: the rotation cursor.
-    Cursor = 4,
+    Cursor,
+    /// A table of a custom plugin, 5 to 15.
+    Custom(u8),
 }
 
 impl Table {
@@ -29,7 +30,27 @@ impl Table {
 
     /// The table's number in the `storage` interface.
     pub const fn index(self) -> u8 {
-        self as u8
+        match self {
+            Self::Sessions => 0,
+            Self::Breakers => 1,
+            Self::Blocks => 2,
+            Self::InFlight => 3,
+            Self::Cursor => 4,
+            Self::Custom(index) => index,
+        }
+    }
+
+    /// The table of that number, `None` from [`Table::COUNT`] on.
+    pub const fn from_index(index: u8) -> Option<Self> {
+        Some(match index {
+            0 => Self::Sessions,
+            1 => Self::Breakers,
+            2 => Self::Blocks,
+            3 => Self::InFlight,
+            4 => Self::Cursor,
+            5..Self::COUNT => Self::Custom(index),
+            _ => return None,
+        })
     }
 }
 
@@ -82,6 +103,8 @@ pub struct Page {
 
 /// Why a back end could not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum StorageError {
     /// The back end cannot be reached or did not answer in time.

@@ -19,6 +19,8 @@ use crate::storage::{Storage, StorageError};
 
 /// How new sessions are spread over the pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum StrategyKind {
     /// Each proxy in turn.
     #[default]

@@ -1,0 +1,94 @@
+//! Builds the guests for wasm32-unknown-unknown and turns them into components, so that `cargo build`
+//! and `cargo test` need no step of their own for them.
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const TARGET: &str = "wasm32-unknown-unknown";
+
+/// What the guests are made of.
+const INPUTS: [&str; 7] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "wit",
+    "guest/core/Cargo.toml",
+    "guest/core/src",
+    "guest/component/Cargo.toml",
+    "guest/component/src",
+];
+
+/// The constant that exposes it, the file, the features of `remora-component` it is built with, and
+/// what is said of it.
+const COMPONENTS: [(&str, &str, &[&str], &str); 3] = [
+    (
+        "PLUGIN",
+        "remora.wasm",
+        &[],
+        "The plugin, without the public suffix list: the scopes `host` and `session`.",
+    ),
+    (
+        "PLUGIN_WITH_SITES",
+        "remora-sites.wasm",
+        &["public-suffix-list"],
+        "The plugin with the public suffix list: the scope `site`, too.",
+    ),
+    (
+        "TRAPPING_PLUGIN",
+        "trapping.wasm",
+        &["trap"],
+        "For tests: the plugin, but an acquire for a target that begins with `trap.` traps.",
+    ),
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../..");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    for input in INPUTS {
+        println!("cargo::rerun-if-changed={}", root.join(input).display());
+    }
+    let mut constants = String::new();
+    for (constant, file, features, doc) in COMPONENTS {
+        let module = build(&root, &out, features)?;
+        let component = wit_component::ComponentEncoder::default()
+            .validate(true)
+            .module(&module)?
+            .encode()?;
+        let path = out.join(file);
+        fs::write(&path, component)?;
+        constants += &format!(
+            "/// {doc}\npub const {constant}: &[u8] = include_bytes!({path:?});\n/// [`{constant}`] as a file.\npub const {constant}_PATH: &str = {path:?};\n"
+        );
+    }
+    fs::write(out.join("components.rs"), constants)?;
+    Ok(())
+}
+
+fn build(root: &Path, out: &Path, features: &[&str]) -> Result<Vec<u8>, Box<dyn Error>> {
+    let target_dir = out.join("guest");
+    let status = Command::new(env::var("CARGO")?)
+        .current_dir(root)
+        .args(["build", "--locked", "--package", "remora-component"])
+        .args(["--profile", "guest", "--target", TARGET])
+        .arg("--target-dir")
+        .arg(&target_dir)
+        .arg("--features")
+        .arg(features.join(","))
+        // What the outer cargo was told about the host does not hold for the guest.
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("RUSTFLAGS")
+        .env_remove("RUSTC_WRAPPER")
+        .env_remove("RUSTC_WORKSPACE_WRAPPER")
+        .env_remove("CARGO_BUILD_TARGET")
+        .status()?;
+    if !status.success() {
+        return Err(format!(
+            "the guest did not build. If the target is missing: rustup target add {TARGET}"
+        )
+        .into());
+    }
+    let file = target_dir.join(TARGET).join("guest/remora_component.wasm");
+    Ok(fs::read(file)?)
+}
