@@ -1,7 +1,7 @@
 //! Rule 7: when a proxy's circuit breaker opens, probes and closes.
 //!
-//! A pure state machine. Every transition starts a new *era*, and a lease carries the era that admitted
-//! it: a verdict counts only while its era lasts. So a late success cannot close an open breaker, a
+//! A pure state machine. Every opening, every probe and every probe given back starts a new *era*, and a
+//! lease carries the era that admitted it: a verdict counts only while its era lasts. So a late success cannot close an open breaker, a
 //! late failure cannot restart an open one's timer, and of two probes only the newer is heard.
 
 use crate::error::Invalid;
@@ -70,7 +70,7 @@ pub(crate) enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Breaker {
     pub(crate) state: State,
-    /// Counts transitions.
+    /// Counts the transitions after which earlier verdicts no longer count.
     pub(crate) era: u32,
     /// How often it opened since it was last closed.
     pub(crate) opens: u32,
@@ -232,6 +232,19 @@ impl Breaker {
             ..*self
         };
         Some((due, Change::ProbeReturned))
+    }
+
+    /// The breaker as it begins anew, after the proxy was taken out of the pool. Its eras go on: were
+    /// they counted from zero again, a lease or a session from before the removal could hold the
+    /// number of an era after it.
+    pub(crate) fn forgotten(&self) -> Self {
+        Self {
+            era: match self.state {
+                State::Closed { .. } => self.era,
+                State::Open { .. } | State::HalfOpen { .. } => self.era.wrapping_add(1),
+            },
+            ..Self::NEW
+        }
     }
 
     pub(crate) fn decode(cell: Option<&Cell>) -> Result<Self, StorageError> {

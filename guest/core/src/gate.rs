@@ -51,12 +51,13 @@ pub(crate) fn report<S: Storage>(
     })
 }
 
-/// Forgets a proxy's breaker.
+/// Forgets what a proxy's breaker knows. The entry stays for its era, see [`Breaker::forgotten`].
 pub(crate) fn forget<S: Storage>(storage: &S, proxy: &str) -> Result<(), StorageError> {
     update(storage, Table::Breakers, proxy, |cell| {
+        let forgotten = Breaker::decode(cell)?.forgotten().encode();
         Ok(match cell {
-            None => Step::Keep(()),
-            Some(_) => Step::Set(None, ()),
+            Some(cell) if *cell != forgotten => Step::Set(Some(forgotten), ()),
+            _ => Step::Keep(()),
         })
     })
 }
