@@ -15,14 +15,16 @@ fn key(proxy: &str, session: &str) -> String {
     key
 }
 
-/// Remembers until `until` that the target of `session` blocked `proxy`.
+/// Remembers until `until` that the target of `session` blocked `proxy`. Answers with the key of the
+/// entry.
 pub(crate) fn block<S: Storage>(
     storage: &S,
     proxy: &str,
     session: &str,
     until: u64,
-) -> Result<(), StorageError> {
-    update(storage, Table::Blocks, &key(proxy, session), |cell| {
+) -> Result<String, StorageError> {
+    let key = key(proxy, session);
+    update(storage, Table::Blocks, &key, |cell| {
         Ok(match cell {
             Some(cell) if cell.expires_at >= until => Step::Keep(()),
             _ => Step::Set(
@@ -33,7 +35,8 @@ pub(crate) fn block<S: Storage>(
                 (),
             ),
         })
-    })
+    })?;
+    Ok(key)
 }
 
 /// Whether the target of `session` has blocked `proxy`.

@@ -68,18 +68,20 @@ pub(crate) fn remove<S: Storage>(storage: &S, key: &str, now: u64) -> Result<boo
     })
 }
 
-/// Ends the binding of that generation (rule 5). Answers whether it was there and live.
+/// Ends the binding of that generation (rule 5). Answers whether it was there and live: one that has
+/// come to its planned end does not turn into one whose proxy went bad.
 pub(crate) fn end<S: Storage>(
     storage: &S,
     key: &str,
     generation: u64,
+    now: u64,
     mark: Mark,
 ) -> Result<bool, StorageError> {
     update(storage, Table::Sessions, key, |cell| {
         let Some(session) = cell.map(Session::decode).transpose()? else {
             return Ok(Step::Keep(false));
         };
-        if session.generation != generation || session.mark != Mark::Live {
+        if session.generation != generation || session.end(now, None).is_some() {
             return Ok(Step::Keep(false));
         }
         Ok(Step::Set(Some(session.ended(mark).encode()), true))

@@ -116,7 +116,8 @@ impl<S: Storage> Engine<S> {
                 Standing::Ended(session, end) if policy.on_bad == OnBad::Strict && end.is_bad() => {
                     return Err(AcquireError::SessionLost {
                         end,
-                        retry_after_ms: session.expires_at - now,
+                        // Its idle time goes on; a release that ended it has set it to the expiry.
+                        retry_after_ms: session.idle_at - now,
                     });
                 }
                 Standing::Ended(session, end) => (Some(session.proxy), Reason::Rebound(end)),

@@ -35,8 +35,8 @@ impl<S: Storage> Engine<S> {
             self.remember_block(now, proxy, &lease.key)?;
         }
         let ended_session = match outcome {
-            Outcome::Failure => self.end_session(keyed, lease, Mark::Failed)?,
-            Outcome::Blocked => self.end_session(keyed, lease, Mark::Blocked)?,
+            Outcome::Failure => self.end_session(now, keyed, lease, Mark::Failed)?,
+            Outcome::Blocked => self.end_session(now, keyed, lease, Mark::Blocked)?,
             Outcome::Success | Outcome::Cancelled => false,
         };
         let breaker = self.report(now, proxy, lease, outcome)?;
@@ -70,11 +70,17 @@ impl<S: Storage> Engine<S> {
         }
     }
 
-    fn end_session(&self, keyed: bool, lease: &Lease, mark: Mark) -> Result<bool, StorageError> {
+    fn end_session(
+        &self,
+        now: u64,
+        keyed: bool,
+        lease: &Lease,
+        mark: Mark,
+    ) -> Result<bool, StorageError> {
         if !keyed || lease.generation == 0 {
             return Ok(false);
         }
-        table::end(&self.storage, &lease.key, lease.generation, mark)
+        table::end(&self.storage, &lease.key, lease.generation, now, mark)
     }
 
     fn remember_block(&self, now: u64, proxy: &str, session: &str) -> Result<(), StorageError> {
@@ -82,8 +88,8 @@ impl<S: Storage> Engine<S> {
         if until == now {
             return Ok(());
         }
-        avoid::block(&self.storage, proxy, session, until)?;
+        let written = avoid::block(&self.storage, proxy, session, until)?;
         let max = self.config.max_sessions;
-        table::make_room(&self.storage, Table::Blocks, "", now, max)
+        table::make_room(&self.storage, Table::Blocks, &written, now, max)
     }
 }
