@@ -141,8 +141,12 @@ impl<S: Storage> Field<'_, S> {
 
     /// A place in the pool that looks random.
     pub(crate) fn random_place(&self, salt: u64) -> usize {
-        let n = (self.len() as u64).max(1);
+        self.random_below((self.len() as u64).max(1), salt) as usize
+    }
+
+    /// A number below `n` that looks random.
+    pub(crate) fn random_below(&self, n: u64, salt: u64) -> u64 {
         // The high half of the product: as even as the number is, without a division's bias.
-        ((u128::from(self.draw.scramble(salt)) * u128::from(n)) >> 64) as usize
+        ((u128::from(self.draw.scramble(salt)) * u128::from(n)) >> 64) as u64
     }
 }

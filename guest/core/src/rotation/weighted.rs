@@ -15,10 +15,15 @@ pub(super) fn pick<S: Storage>(field: &mut Field<'_, S>) -> Result<Option<usize>
     if ring == 0 {
         return Ok(None);
     }
-    let step = step(ring);
+    let turn = field.draw.ticket % ring;
+    let turned = (u128::from(turn) * u128::from(step(ring)) % u128::from(ring)) as u64;
     for attempt in 0..TRIES {
-        let turn = field.draw.ticket.wrapping_add(attempt) % ring;
-        let position = (u128::from(turn) * u128::from(step) % u128::from(ring)) as u64;
+        // The share of a refused proxy goes to the others by their weights. Walking on along the ring
+        // would give it to whichever of them happens to follow.
+        let position = match attempt {
+            0 => turned,
+            _ => field.random_below(ring, attempt),
+        };
         let i = field.pool.at_weight(position);
         if field.admits(i)? {
             return Ok(Some(i));
