@@ -1,0 +1,186 @@
+//! Rules 3, 4, 5, 6 and 12.
+
+use std::sync::Barrier;
+
+use remora_core::{BreakerChange, End, Grant, Outcome, Reason, Released};
+
+use crate::support::{World, domain, proxy};
+
+#[test]
+fn a_hundred_simultaneous_first_requests_of_a_key_never_split() {
+    let world = World::new(domain(1_000), 10);
+    let gate = Barrier::new(100);
+    let grants: Vec<Grant> = std::thread::scope(|scope| {
+        let request = || {
+            let mut client = world.client();
+            gate.wait();
+            client.acquire("shop.example")
+        };
+        let threads: Vec<_> = (0..100).map(|_| scope.spawn(request)).collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    let first = &grants[0].lease;
+    assert!(grants.iter().all(|g| g.lease.proxy == first.proxy));
+    assert!(
+        grants
+            .iter()
+            .all(|g| g.lease.generation == first.generation)
+    );
+    let bound = grants.iter().filter(|g| g.reason == Reason::Bound).count();
+    assert_eq!(bound, 1);
+}
+
+#[test]
+fn a_session_stays_whatever_the_instance_and_however_requests_go_unless_they_fail() {
+    let world = World::new(domain(1_000), 5);
+    let (mut one, mut two) = (world.client(), world.client());
+    let first = one.acquire("shop.example").lease;
+    for i in 0..100 {
+        let outcome = [Outcome::Success, Outcome::Cancelled][i % 2];
+        let client = if i % 3 == 0 { &mut one } else { &mut two };
+        // Other keys rotate on meanwhile.
+        client.acquire(&format!("{i}.example"));
+        let grant = client.go("shop.example", outcome);
+        assert_eq!(grant.reason, Reason::Hit);
+        assert_eq!(grant.lease.proxy, first.proxy);
+        assert_eq!(grant.lease.generation, first.generation);
+        world.advance(1);
+    }
+}
+
+#[test]
+fn a_failure_moves_the_session_to_a_fresh_proxy() {
+    let mut config = domain(1_000);
+    config.breaker.open_threshold = 100;
+    let world = World::new(config, 2);
+    let mut client = world.client();
+    for i in 0..20 {
+        let host = format!("{i}.example");
+        let first = client.acquire(&host).lease;
+        assert!(client.fail(&first).ended_session);
+        let second = client.acquire(&host);
+        assert_eq!(second.reason, Reason::Rebound(End::Failed));
+        assert_ne!(second.lease.proxy, first.proxy);
+        client.release(&second.lease, Outcome::Success);
+    }
+}
+
+#[test]
+fn the_proxy_that_failed_is_taken_again_where_no_other_is_admitted() {
+    let world = World::new(domain(1_000), 1);
+    let mut client = world.client();
+    let first = client.acquire("shop.example").lease;
+    client.fail(&first);
+    let second = client.acquire("shop.example");
+    assert_eq!(second.reason, Reason::Rebound(End::Failed));
+    assert_eq!(second.lease.proxy, first.proxy);
+    assert_ne!(second.lease.generation, first.generation);
+}
+
+#[test]
+fn a_late_failure_does_not_kill_a_newer_binding() {
+    let world = World::new(domain(1_000), 3);
+    let mut client = world.client();
+    let early = client.acquire("shop.example").lease;
+    let late = client.acquire("shop.example").lease;
+    let late_block = client.acquire("shop.example").lease;
+    assert!(client.fail(&early).ended_session);
+    let newer = client.acquire("shop.example").lease;
+    assert_ne!(newer.proxy, late.proxy);
+    assert!(!client.fail(&late).ended_session);
+    assert!(!client.release(&late_block, Outcome::Blocked).ended_session);
+    let grant = client.acquire("shop.example");
+    assert_eq!(grant.reason, Reason::Hit);
+    assert_eq!(grant.lease.generation, newer.generation);
+}
+
+#[test]
+fn a_late_failure_does_not_kill_a_newer_binding_to_the_same_proxy() {
+    let world = World::new(domain(10), 1);
+    let mut client = world.client();
+    let late = client.acquire("shop.example").lease;
+    world.advance(10);
+    let newer = client.acquire("shop.example").lease;
+    assert_eq!(newer.proxy, late.proxy);
+    assert!(!client.fail(&late).ended_session);
+    assert_eq!(client.acquire("shop.example").reason, Reason::Hit);
+}
+
+#[test]
+fn a_second_failure_of_one_session_ends_nothing_more() {
+    let world = World::new(domain(1_000), 3);
+    let mut client = world.client();
+    let one = client.acquire("shop.example").lease;
+    let two = client.acquire("shop.example").lease;
+    assert!(client.fail(&one).ended_session);
+    assert!(!client.fail(&two).ended_session);
+}
+
+#[test]
+fn the_fence_holds_while_the_clock_stands_still() {
+    let world = World::new(domain(1_000), 2);
+    let mut client = world.client();
+    let mut old = Vec::new();
+    for i in 0..200 {
+        let lease = client.acquire("shop.example").lease;
+        assert!(
+            old.iter()
+                .all(|o: &remora_core::Lease| o.generation != lease.generation)
+        );
+        // Every lease of the past fails again, in the same millisecond, to no effect.
+        for late in old.iter().rev().take(3) {
+            assert!(!client.fail(late).ended_session);
+        }
+        let hit = client.acquire("shop.example");
+        assert_eq!(hit.lease.generation, lease.generation, "round {i}");
+        // A success after each failure keeps both breakers closed.
+        client.release(&hit.lease, Outcome::Success);
+        let done = client.fail(&lease);
+        assert!(done.ended_session);
+        assert_eq!(done.breaker, BreakerChange::None);
+        old.push(lease);
+    }
+}
+
+#[test]
+fn a_lease_is_released_from_another_instance_than_the_one_that_acquired_it() {
+    let world = World::new(domain(1_000), 2);
+    let (mut one, mut two) = (world.client(), world.client());
+    let lease = one.acquire("shop.example").lease;
+    let released = two.fail(&lease);
+    assert_eq!(
+        released,
+        Released {
+            ended_session: true,
+            breaker: BreakerChange::None
+        }
+    );
+    assert_eq!(two.status(1).breaker.failures(), 1);
+    let next = one.acquire("shop.example");
+    assert_eq!(next.reason, Reason::Rebound(End::Failed));
+    assert_eq!(next.lease.proxy, proxy(2));
+}
+
+#[test]
+fn what_a_request_has_tried_is_left_aside_while_another_proxy_is_admitted() {
+    let world = World::new(domain(1_000), 3);
+    let mut client = world.client();
+    let mut tried = Vec::new();
+    for i in 0..3 {
+        let host = format!("{i}.example");
+        let request = remora_core::Request {
+            target: &host,
+            tried: &tried,
+            ..Default::default()
+        };
+        let lease = client.try_request(&request).unwrap().lease;
+        assert!(!tried.contains(&lease.proxy));
+        tried.push(lease.proxy);
+    }
+    let request = remora_core::Request {
+        target: "last.example",
+        tried: &tried,
+        ..Default::default()
+    };
+    assert!(client.try_request(&request).is_ok());
+}
