@@ -11,17 +11,21 @@ use crate::{Plugin, with_engine};
 
 impl Guest for Plugin {
     fn acquire(request: Request) -> Result<Grant, AcquireError> {
+        let target = request.target.as_deref();
         #[cfg(feature = "trap")]
-        assert!(!request.target.starts_with("trap."), "asked to trap");
+        assert!(!target.unwrap_or("").starts_with("trap."), "asked to trap");
         let tags: Vec<&str> = request.tags.iter().map(String::as_str).collect();
         let tried: Vec<Uuid> = request.tried.iter().map(|id| (*id).into()).collect();
         let request = core::Request {
-            target: &request.target,
+            target: target.unwrap_or(""),
             session: request.session.as_deref(),
             tags: &tags,
             tried: &tried,
         };
-        let grant = with_engine(|engine, now| engine.acquire(now, &request))?;
+        let grant = with_engine(|engine, now| match target {
+            Some(_) => engine.acquire(now, &request),
+            None => engine.acquire_any(now, &request),
+        })?;
         Ok(Grant {
             lease: grant.lease.into(),
             reason: grant.reason.into(),

@@ -1,8 +1,9 @@
 //! Rule 7: when a proxy's circuit breaker opens, probes and closes.
 //!
-//! A pure state machine. Every opening, every probe and every probe given back starts a new *era*, and a
-//! lease carries the era that admitted it: a verdict counts only while its era lasts. So a late success cannot close an open breaker, a
-//! late failure cannot restart an open one's timer, and of two probes only the newer is heard.
+//! A pure state machine. Every opening, every probe and every probe given back starts a new *era*, and
+//! a lease carries the era that admitted it: a verdict counts only while its era lasts. So a late
+//! success cannot close an open breaker, a late failure cannot restart an open one's timer, and of two
+//! probes only the newer is heard.
 
 use crate::error::Invalid;
 use crate::storage::{Cell, StorageError};

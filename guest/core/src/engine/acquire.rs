@@ -45,18 +45,25 @@ impl<S: Storage> Engine<S> {
     pub fn acquire(&mut self, now: u64, request: &Request<'_>) -> Result<Grant, AcquireError> {
         let mut key = core::mem::take(&mut self.key);
         key.clear();
-        let granted = self.set_key(&mut key, request).and_then(|policy| {
-            let granted = match policy {
+        let granted = self
+            .set_key(&mut key, request)
+            .and_then(|policy| match policy {
                 Some(policy) => self.stay_or_bind(now, &key, &policy, request),
                 None => self.rotate(now, &key, request),
-            }?;
-            if self.config.strategy == StrategyKind::LeastUsed {
-                self.count_in_flight(now, &granted.lease)?;
-            }
-            Ok(granted)
-        });
+            });
         self.key = key;
-        granted
+        self.counted(now, granted?)
+    }
+
+    /// Takes the next proxy for a request that has no target: no session, whatever the policy.
+    /// `target` and `session` of the request are not looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError`] says why it cannot go, and when to try again.
+    pub fn acquire_any(&mut self, now: u64, request: &Request<'_>) -> Result<Grant, AcquireError> {
+        let granted = self.rotate(now, "", request)?;
+        self.counted(now, granted)
     }
 
     /// Writes the session key (rule 1) and answers with the policy if the key sticks (rule 2).
@@ -196,7 +203,7 @@ impl<S: Storage> Engine<S> {
         let mut avoid = Avoid {
             previous,
             tried: request.tried,
-            blocked_for: Some(key),
+            blocked_for: (!key.is_empty()).then_some(key),
         };
         for _ in 0..ATTEMPTS {
             let draw = Draw::look(&self.storage, now)?;
@@ -260,12 +267,15 @@ impl<S: Storage> Engine<S> {
         Ok(())
     }
 
-    fn count_in_flight(&self, now: u64, lease: &Lease) -> Result<(), StorageError> {
-        let Some(i) = self.pool.find(&lease.proxy) else {
-            return Ok(());
-        };
-        let window = self.config.lease_timeout_ms;
-        in_flight::begin(&self.storage, &self.pool.get(i).key, now, window)
+    /// Counts a granted request as in flight, for the strategy that asks.
+    fn counted(&self, now: u64, grant: Grant) -> Result<Grant, AcquireError> {
+        if self.config.strategy == StrategyKind::LeastUsed
+            && let Some(i) = self.pool.find(&grant.lease.proxy)
+        {
+            let window = self.config.lease_timeout_ms;
+            in_flight::begin(&self.storage, &self.pool.get(i).key, now, window)?;
+        }
+        Ok(grant)
     }
 
     /// A lease on a session's proxy. Never a probe: that is who bound it, at most.

@@ -1,0 +1,313 @@
+//! The words of `types.wit` and Rust's own.
+
+use std::time::Duration;
+
+use remora_core as core;
+use uuid::Uuid;
+
+use crate::bindings::{egress, sessions, types};
+use crate::error::{CallError, Error};
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl From<types::ProxyId> for Uuid {
+    fn from(id: types::ProxyId) -> Self {
+        Self::from_u64_pair(id.high, id.low)
+    }
+}
+
+impl From<Uuid> for types::ProxyId {
+    fn from(id: Uuid) -> Self {
+        let (high, low) = id.as_u64_pair();
+        Self { high, low }
+    }
+}
+
+impl From<&core::ProxySpec> for types::Proxy {
+    fn from(spec: &core::ProxySpec) -> Self {
+        Self {
+            id: spec.id.into(),
+            weight: spec.weight,
+            tags: spec.tags.clone(),
+        }
+    }
+}
+
+impl From<types::Proxy> for core::ProxySpec {
+    fn from(proxy: types::Proxy) -> Self {
+        Self {
+            id: proxy.id.into(),
+            weight: proxy.weight,
+            tags: proxy.tags,
+        }
+    }
+}
+
+impl From<core::StorageError> for types::StorageError {
+    fn from(error: core::StorageError) -> Self {
+        match error {
+            core::StorageError::Full => Self::Full,
+            core::StorageError::Corrupt => Self::Corrupt,
+            core::StorageError::Contended => Self::Contended,
+            _ => Self::Unavailable,
+        }
+    }
+}
+
+impl From<types::StorageError> for core::StorageError {
+    fn from(error: types::StorageError) -> Self {
+        match error {
+            types::StorageError::Unavailable => Self::Unavailable,
+            types::StorageError::Full => Self::Full,
+            types::StorageError::Corrupt => Self::Corrupt,
+            types::StorageError::Contended => Self::Contended,
+        }
+    }
+}
+
+impl From<types::KeyError> for core::KeyError {
+    fn from(error: types::KeyError) -> Self {
+        match error {
+            types::KeyError::Empty => Self::Empty,
+            types::KeyError::TooLong(limit) => Self::TooLong { limit },
+            types::KeyError::Forbidden(at) => Self::Forbidden {
+                byte: at.byte,
+                position: at.position,
+            },
+            types::KeyError::NotAscii(position) => Self::NotAscii { position },
+            types::KeyError::Port => Self::Port,
+        }
+    }
+}
+
+impl From<types::End> for core::End {
+    fn from(end: types::End) -> Self {
+        match end {
+            types::End::Expired => Self::Expired,
+            types::End::Idle => Self::Idle,
+            types::End::MaxRequests => Self::MaxRequests,
+            types::End::Failed => Self::Failed,
+            types::End::Blocked => Self::Blocked,
+            types::End::Removed => Self::Removed,
+            types::End::Open => Self::Open,
+        }
+    }
+}
+
+impl From<egress::Reason> for core::Reason {
+    fn from(reason: egress::Reason) -> Self {
+        match reason {
+            egress::Reason::Hit => Self::Hit,
+            egress::Reason::Bound => Self::Bound,
+            egress::Reason::Adopted => Self::Adopted,
+            egress::Reason::Rebound(end) => Self::Rebound(end.into()),
+            egress::Reason::Rotated => Self::Rotated,
+        }
+    }
+}
+
+impl From<egress::Lease> for core::Lease {
+    fn from(lease: egress::Lease) -> Self {
+        Self {
+            key: lease.key,
+            proxy: lease.proxy.into(),
+            generation: lease.generation,
+            era: lease.era,
+            probe: lease.probe,
+            acquired_at: lease.acquired_at,
+            deadline: lease.deadline,
+        }
+    }
+}
+
+impl From<core::Lease> for egress::Lease {
+    fn from(lease: core::Lease) -> Self {
+        Self {
+            key: lease.key,
+            proxy: lease.proxy.into(),
+            generation: lease.generation,
+            era: lease.era,
+            probe: lease.probe,
+            acquired_at: lease.acquired_at,
+            deadline: lease.deadline,
+        }
+    }
+}
+
+impl From<core::Outcome> for egress::Outcome {
+    fn from(outcome: core::Outcome) -> Self {
+        match outcome {
+            core::Outcome::Success => Self::Success,
+            core::Outcome::Failure => Self::Failure,
+            core::Outcome::Blocked => Self::Blocked,
+            core::Outcome::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl From<egress::Released> for core::Released {
+    fn from(released: egress::Released) -> Self {
+        Self {
+            ended_session: released.ended_session,
+            breaker: match released.breaker {
+                egress::BreakerChange::None => core::BreakerChange::None,
+                egress::BreakerChange::Opened => core::BreakerChange::Opened,
+                egress::BreakerChange::Reopened => core::BreakerChange::Reopened,
+                egress::BreakerChange::Closed => core::BreakerChange::Closed,
+                egress::BreakerChange::ProbeReturned => core::BreakerChange::ProbeReturned,
+            },
+        }
+    }
+}
+
+impl From<egress::AcquireError> for core::AcquireError {
+    fn from(error: egress::AcquireError) -> Self {
+        match error {
+            egress::AcquireError::Key(error) => Self::Key(error.into()),
+            egress::AcquireError::NoProxy => Self::NoProxy,
+            egress::AcquireError::Exhausted(retry_after_ms) => Self::Exhausted { retry_after_ms },
+            egress::AcquireError::SessionLost(lost) => Self::SessionLost {
+                end: lost.end.into(),
+                retry_after_ms: lost.retry_after,
+            },
+            egress::AcquireError::Storage(error) => Self::Storage(error.into()),
+        }
+    }
+}
+
+impl From<core::AcquireError> for Error {
+    fn from(error: core::AcquireError) -> Self {
+        match error {
+            core::AcquireError::Key(error) => Self::Key(error),
+            core::AcquireError::NoProxy => Self::NoProxy,
+            core::AcquireError::Exhausted { retry_after_ms } => Self::Exhausted {
+                retry_after: Duration::from_millis(retry_after_ms),
+            },
+            core::AcquireError::SessionLost {
+                end,
+                retry_after_ms,
+            } => Self::SessionLost {
+                end,
+                retry_after: Duration::from_millis(retry_after_ms),
+            },
+            core::AcquireError::Storage(error) => Self::Storage(error),
+        }
+    }
+}
+
+impl From<core::Error> for Error {
+    fn from(error: core::Error) -> Self {
+        match error {
+            core::Error::Key(error) => Self::Key(error),
+            core::Error::Storage(error) => Self::Storage(error),
+        }
+    }
+}
+
+impl From<egress::AcquireError> for CallError {
+    fn from(error: egress::AcquireError) -> Self {
+        Self::Refused(core::AcquireError::from(error).into())
+    }
+}
+
+impl From<types::StorageError> for CallError {
+    fn from(error: types::StorageError) -> Self {
+        Self::Refused(Error::Storage(error.into()))
+    }
+}
+
+impl From<types::Invalid> for CallError {
+    fn from(invalid: types::Invalid) -> Self {
+        Self::Refused(Error::invalid(
+            invalid.field,
+            invalid.value,
+            invalid.accepted,
+        ))
+    }
+}
+
+impl From<sessions::SessionError> for CallError {
+    fn from(error: sessions::SessionError) -> Self {
+        Self::Refused(match error {
+            sessions::SessionError::Key(error) => Error::Key(error.into()),
+            sessions::SessionError::Storage(error) => Error::Storage(error.into()),
+        })
+    }
+}
+
+pub(crate) mod config {
+    //! The configuration, from the core's words to those of `control.wit`.
+
+    use remora_core as core;
+
+    use crate::bindings::control as wit;
+
+    impl From<&core::Config> for wit::Config {
+        fn from(config: &core::Config) -> Self {
+            let sticky = config.sticky;
+            Self {
+                sticky: wit::Sticky {
+                    mode: sticky.mode.into(),
+                    ttl: sticky.ttl_ms,
+                    idle: sticky.idle_ms,
+                    max_requests: sticky.max_requests,
+                    on_bad: sticky.on_bad.into(),
+                },
+                scope: match config.scope {
+                    core::Scope::Host => wit::Scope::Host,
+                    core::Scope::Site => wit::Scope::Site,
+                    core::Scope::Session => wit::Scope::Session,
+                },
+                overrides: config.overrides.iter().map(Into::into).collect(),
+                strategy: match config.strategy {
+                    core::StrategyKind::RoundRobin => wit::Strategy::RoundRobin,
+                    core::StrategyKind::Random => wit::Strategy::Random,
+                    core::StrategyKind::Weighted => wit::Strategy::Weighted,
+                    core::StrategyKind::LeastUsed => wit::Strategy::LeastUsed,
+                },
+                breaker: wit::Breaker {
+                    open_threshold: config.breaker.open_threshold,
+                    half_open_after: config.breaker.half_open_after_ms,
+                    growth: config.breaker.growth,
+                    max_half_open_after: config.breaker.max_half_open_after_ms,
+                },
+                avoid_blocked_for: config.avoid_blocked_for_ms,
+                max_sessions: config.max_sessions,
+                lease_timeout: config.lease_timeout_ms,
+            }
+        }
+    }
+
+    impl From<&core::Override> for wit::StickyOverride {
+        fn from(over: &core::Override) -> Self {
+            Self {
+                pattern: over.pattern.clone(),
+                mode: over.mode.map(Into::into),
+                ttl: over.ttl_ms,
+                idle: over.idle_ms,
+                max_requests: over.max_requests,
+                on_bad: over.on_bad.map(Into::into),
+            }
+        }
+    }
+
+    impl From<core::Mode> for wit::Mode {
+        fn from(mode: core::Mode) -> Self {
+            match mode {
+                core::Mode::Disabled => Self::Disabled,
+                core::Mode::Domain => Self::Domain,
+            }
+        }
+    }
+
+    impl From<core::OnBad> for wit::OnBad {
+        fn from(on_bad: core::OnBad) -> Self {
+            match on_bad {
+                core::OnBad::Rebind => Self::Rebind,
+                core::OnBad::Strict => Self::Strict,
+            }
+        }
+    }
+}

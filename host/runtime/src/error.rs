@@ -1,0 +1,130 @@
+//! What can go wrong, with the facts a caller needs.
+
+use std::time::Duration;
+
+use remora_core::{End, Invalid, KeyError, StorageError};
+use thiserror::Error;
+
+/// Why a call failed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The target, a session id or a tag is malformed.
+    #[error("invalid session key: {0}")]
+    Key(#[from] KeyError),
+    /// The target cannot be turned into ASCII by the rules of internationalised domain names.
+    #[error("not a domain name: {0}")]
+    Domain(String),
+    /// No proxy in the pool is switched on and carries the tags asked for; waiting will not help.
+    #[error("no proxy is switched on and carries the tags asked for")]
+    NoProxy,
+    /// Every proxy that would do has an open circuit breaker.
+    #[error("every proxy's circuit breaker is open; the first probe is due in {retry_after:?}")]
+    Exhausted {
+        /// How long until the first of them admits a probe.
+        retry_after: Duration,
+    },
+    /// The session's proxy went bad, and its policy is strict.
+    #[error(
+        "the session's proxy is lost ({end}) and the policy is strict; a new session may begin in {retry_after:?}"
+    )]
+    SessionLost {
+        /// How the session was lost.
+        end: End,
+        /// How long until it ends and a new one may begin.
+        retry_after: Duration,
+    },
+    /// The storage failed.
+    #[error("{0}")]
+    Storage(#[from] StorageError),
+    /// A configuration value is not accepted; nothing was changed.
+    #[error("{0}")]
+    Invalid(Invalid),
+    /// The plugin could not be loaded, or trapped.
+    #[error("{0}")]
+    Plugin(#[from] PluginError),
+}
+
+impl Error {
+    /// When trying again may help; `None` when it will not, or when nobody knows.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Exhausted { retry_after } | Self::SessionLost { retry_after, .. } => {
+                Some(*retry_after)
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn invalid(
+        field: impl Into<String>,
+        value: impl Into<String>,
+        accepted: impl Into<String>,
+    ) -> Self {
+        Self::Invalid(Invalid {
+            field: field.into(),
+            value: value.into(),
+            accepted: accepted.into(),
+        })
+    }
+}
+
+/// What is wrong with a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum PluginError {
+    /// The file cannot be read.
+    #[error("cannot read the plugin {path}: {reason}")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// It is not a WebAssembly component.
+    #[error("not a WebAssembly component: {0}")]
+    Compile(String),
+    /// It imports more than a clock and storage.
+    #[error("the plugin imports what it may not have: {}; a plugin gets remora:egress/clock and remora:egress/storage", .0.join(", "))]
+    Imports(Vec<String>),
+    /// It does not export the world `remora:egress/plugin`.
+    #[error("the plugin is not of the world remora:egress/plugin: {0}")]
+    World(String),
+    /// It cannot be instantiated.
+    #[error("cannot start the plugin: {0}")]
+    Start(String),
+    /// It trapped in a call. The instance is replaced; sessions and breakers live in storage and stay.
+    #[error("the plugin trapped: {0}")]
+    Trapped(String),
+}
+
+/// What a failed call into an instance means for the instance.
+#[derive(Debug)]
+pub(crate) enum CallError {
+    /// The plugin answered, and said no.
+    Refused(Error),
+    /// The instance is lost.
+    Trapped(PluginError),
+}
+
+impl From<wasmtime::Error> for CallError {
+    fn from(error: wasmtime::Error) -> Self {
+        // The root is the trap's own line; the rest is a backtrace for the plugin's author.
+        Self::Trapped(PluginError::Trapped(error.root_cause().to_string()))
+    }
+}
+
+impl From<Error> for CallError {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Refused(error) => error,
+            CallError::Trapped(error) => Self::Plugin(error),
+        }
+    }
+}

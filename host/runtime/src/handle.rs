@@ -1,0 +1,146 @@
+//! The right to use a proxy for one request.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use remora_core::{Grant, Lease, Outcome, Reason, Released};
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::manager::{Member, Shared};
+use crate::proxy::Proxy;
+
+/// The right to use a proxy for one request.
+///
+/// Say how it went before it is dropped: [`mark_success`](Self::mark_success),
+/// [`mark_blocked`](Self::mark_blocked) or [`cancel`](Self::cancel). A handle that is dropped without a word
+/// counts as a failure of the proxy: its breaker is charged and the session moves.
+#[must_use = "a handle that is dropped without `mark_success` counts as a failure of its proxy"]
+pub struct ProxyHandle {
+    shared: Arc<Shared>,
+    member: Arc<Member>,
+    /// `None` once it is released.
+    lease: Option<Lease>,
+    key: Box<str>,
+    reason: Reason,
+    probe: bool,
+    outcome: AtomicU8,
+}
+
+const FAILURE: u8 = 0;
+const SUCCESS: u8 = 1;
+const BLOCKED: u8 = 2;
+
+impl fmt::Debug for ProxyHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyHandle")
+            .field("proxy_id", &self.proxy_id())
+            .field("proxy_url", &self.proxy_url())
+            .field("session_key", &self.session_key())
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ProxyHandle {
+    pub(crate) fn new(shared: Arc<Shared>, member: Arc<Member>, grant: Grant) -> Self {
+        Self {
+            shared,
+            member,
+            key: grant.lease.key.as_str().into(),
+            probe: grant.lease.probe,
+            lease: Some(grant.lease),
+            reason: grant.reason,
+            outcome: AtomicU8::new(FAILURE),
+        }
+    }
+
+    /// The proxy's id.
+    pub fn proxy_id(&self) -> Uuid {
+        self.member.id
+    }
+
+    /// The proxy's URL without credentials, `scheme://host:port`.
+    pub fn proxy_url(&self) -> &str {
+        &self.member.address
+    }
+
+    /// The proxy's URL with credentials, percent-encoded, as HTTP clients take it. Not for logs.
+    pub fn proxy_url_with_credentials(&self) -> String {
+        self.member.endpoint.url()
+    }
+
+    /// The proxy as it was added. What its `url` leaves open (the port) is filled in, credentials that
+    /// stood in the URL are in its `username` and `password`.
+    pub fn proxy(&self) -> &Proxy {
+        &self.member.proxy
+    }
+
+    /// The session key, `None` for a request without a target.
+    pub fn session_key(&self) -> Option<&str> {
+        Some(&*self.key).filter(|key| !key.is_empty())
+    }
+
+    /// Why it is this proxy.
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// Whether this request is the one probe of a half-open breaker.
+    pub fn is_probe(&self) -> bool {
+        self.probe
+    }
+
+    /// The request went well. Takes effect when the handle is dropped.
+    pub fn mark_success(&self) {
+        self.outcome.store(SUCCESS, Ordering::Relaxed);
+    }
+
+    /// The target refuses this exit: the session moves, this proxy is left aside for this target for a
+    /// while, and the breaker is left alone. Takes effect when the handle is dropped.
+    pub fn mark_blocked(&self) {
+        self.outcome.store(BLOCKED, Ordering::Relaxed);
+    }
+
+    /// The request was given up, and the proxy is not to blame: neither session nor breaker change.
+    pub fn cancel(self) {
+        self.finish(Outcome::Cancelled);
+    }
+
+    /// Releases it with an outcome, and says what that did.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] or [`Error::Plugin`]; the handle is gone all the same.
+    pub fn release(mut self, outcome: Outcome) -> Result<Released, Error> {
+        match self.lease.take() {
+            Some(lease) => self.shared.release(lease, outcome),
+            None => Ok(Released::default()),
+        }
+    }
+
+    fn finish(mut self, outcome: Outcome) {
+        self.let_go(outcome);
+    }
+
+    fn let_go(&mut self, outcome: Outcome) {
+        if let Some(lease) = self.lease.take()
+            && let Err(error) = self.shared.release(lease, outcome)
+        {
+            // A destructor has nobody to answer to.
+            tracing::warn!(%error, proxy = %self.member.id, ?outcome, "a release was lost");
+        }
+    }
+}
+
+impl Drop for ProxyHandle {
+    fn drop(&mut self) {
+        let outcome = match self.outcome.load(Ordering::Relaxed) {
+            SUCCESS => Outcome::Success,
+            BLOCKED => Outcome::Blocked,
+            _ => Outcome::Failure,
+        };
+        self.let_go(outcome);
+    }
+}

@@ -1,0 +1,137 @@
+//! One running instance of a plugin, and the calls into it.
+
+use remora_core::{Config, Grant, Lease, Outcome, ProxySpec, Released, Request};
+use uuid::Uuid;
+use wasmtime::Store;
+
+use crate::bindings::{Plugin as Exports, control, egress, sessions, types};
+use crate::error::CallError;
+use crate::imports::HostState;
+
+type Answer<T> = Result<T, CallError>;
+
+/// One instance: single-threaded, and replaced when it traps.
+pub(crate) struct Instance {
+    store: Store<HostState>,
+    exports: Exports,
+    /// How many ticks of the epoch a call may last.
+    ticks: u64,
+}
+
+impl Instance {
+    pub(crate) fn new(store: Store<HostState>, exports: Exports, ticks: u64) -> Self {
+        Self {
+            store,
+            exports,
+            ticks,
+        }
+    }
+
+    /// A call begins: its time starts to run.
+    fn enter(&mut self) -> (&Exports, &mut Store<HostState>) {
+        self.store.set_epoch_deadline(self.ticks);
+        (&self.exports, &mut self.store)
+    }
+
+    /// `request.target` empty: a request without a target.
+    pub(crate) fn acquire(&mut self, request: &Request<'_>) -> Answer<Grant> {
+        let wit = egress::Request {
+            target: (!request.target.is_empty()).then(|| request.target.to_owned()),
+            session: request.session.map(str::to_owned),
+            tags: request.tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            tried: request.tried.iter().map(|id| (*id).into()).collect(),
+        };
+        let (exports, store) = self.enter();
+        let grant = exports.remora_egress_egress().call_acquire(store, &wit)??;
+        Ok(Grant {
+            lease: grant.lease.into(),
+            reason: grant.reason.into(),
+        })
+    }
+
+    pub(crate) fn release(&mut self, lease: Lease, outcome: Outcome) -> Answer<Released> {
+        let (exports, store) = self.enter();
+        let interface = exports.remora_egress_egress();
+        let released = interface.call_release(store, &lease.into(), outcome.into())??;
+        Ok(released.into())
+    }
+
+    pub(crate) fn configure(&mut self, config: &Config) -> Answer<()> {
+        let (exports, store) = self.enter();
+        let interface = exports.remora_egress_control();
+        Ok(interface.call_configure(store, &config.into())??)
+    }
+
+    pub(crate) fn add_proxies(&mut self, specs: &[ProxySpec]) -> Answer<()> {
+        let proxies: Vec<types::Proxy> = specs.iter().map(types::Proxy::from).collect();
+        let (exports, store) = self.enter();
+        let interface = exports.remora_egress_control();
+        Ok(interface.call_add_proxies(store, &proxies)??)
+    }
+
+    pub(crate) fn remove_proxy(&mut self, id: Uuid) -> Answer<bool> {
+        let (exports, store) = self.enter();
+        let interface = exports.remora_egress_control();
+        Ok(interface.call_remove_proxy(store, id.into())??)
+    }
+
+    pub(crate) fn set_health(&mut self, id: Uuid, healthy: bool) -> Answer<bool> {
+        let (exports, store) = self.enter();
+        let interface = exports.remora_egress_control();
+        Ok(interface.call_set_health(store, id.into(), healthy)?)
+    }
+
+    pub(crate) fn stats(&mut self) -> Answer<control::PoolStats> {
+        let (exports, store) = self.enter();
+        Ok(exports.remora_egress_control().call_stats(store)??)
+    }
+
+    pub(crate) fn proxies(&mut self, offset: u32, limit: u32) -> Answer<Vec<control::ProxyStatus>> {
+        let (exports, store) = self.enter();
+        let interface = exports.remora_egress_control();
+        Ok(interface.call_proxies(store, offset, limit)??)
+    }
+
+    pub(crate) fn bind(&mut self, key: &str, proxy: Uuid, ttl_ms: u64) -> Answer<()> {
+        let (exports, store) = self.enter();
+        let interface = exports.remora_egress_sessions();
+        Ok(interface.call_bind(store, key, proxy.into(), ttl_ms)??)
+    }
+
+    pub(crate) fn lookup(&mut self, key: &str) -> Answer<Option<Uuid>> {
+        let (exports, store) = self.enter();
+        let proxy = exports.remora_egress_sessions().call_lookup(store, key)??;
+        Ok(proxy.map(Uuid::from))
+    }
+
+    pub(crate) fn unbind(&mut self, key: &str) -> Answer<bool> {
+        let (exports, store) = self.enter();
+        Ok(exports.remora_egress_sessions().call_unbind(store, key)??)
+    }
+
+    pub(crate) fn purge_expired(&mut self, limit: u32) -> Answer<u32> {
+        let (exports, store) = self.enter();
+        let interface = exports.remora_egress_sessions();
+        Ok(interface.call_purge_expired(store, limit)??)
+    }
+
+    pub(crate) fn active_count(
+        &mut self,
+        cursor: Option<u64>,
+        limit: u32,
+    ) -> Answer<sessions::CountPage> {
+        let (exports, store) = self.enter();
+        let interface = exports.remora_egress_sessions();
+        Ok(interface.call_active_count(store, cursor, limit)??)
+    }
+
+    pub(crate) fn list(
+        &mut self,
+        cursor: Option<u64>,
+        limit: u32,
+    ) -> Answer<sessions::SessionPage> {
+        let (exports, store) = self.enter();
+        let interface = exports.remora_egress_sessions();
+        Ok(interface.call_list(store, cursor, limit)??)
+    }
+}

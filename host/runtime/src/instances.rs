@@ -1,0 +1,194 @@
+//! Several instances of a plugin that decide as one, because they share a storage.
+
+use std::cell::Cell;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use remora_core::{Config, ProxySpec, Storage};
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::error::{CallError, Error};
+use crate::instance::Instance;
+use crate::plugin::Plugin;
+
+/// The instances, and what it takes to make another one.
+pub(crate) struct Instances {
+    plugin: Plugin,
+    clock: Arc<dyn Clock>,
+    storage: Arc<dyn Storage + Send + Sync>,
+    /// `None`: not made yet, or lost to a trap.
+    slots: Box<[Mutex<Option<Instance>>]>,
+    /// Lock order: before any slot.
+    wanted: RwLock<Wanted>,
+    traps: AtomicU64,
+}
+
+/// What every instance has been told; what a new one has to be told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    pub(crate) config: Config,
+    pub(crate) proxies: Vec<(ProxySpec, bool)>,
+}
+
+impl Wanted {
+    pub(crate) fn set(&mut self, specs: &[ProxySpec]) {
+        for spec in specs {
+            match self.proxies.iter_mut().find(|(p, _)| p.id == spec.id) {
+                Some((known, _)) => known.clone_from(spec),
+                None => self.proxies.push((spec.clone(), true)),
+            }
+        }
+    }
+
+    pub(crate) fn remove(&mut self, id: Uuid) {
+        self.proxies.retain(|(spec, _)| spec.id != id);
+    }
+
+    pub(crate) fn set_health(&mut self, id: Uuid, healthy: bool) {
+        for (spec, on) in &mut self.proxies {
+            if spec.id == id {
+                *on = healthy;
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Instances {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instances")
+            .field("plugin", &self.plugin)
+            .field("instances", &self.slots.len())
+            .field("traps", &self.traps)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Instances {
+    /// Makes the first instance, so that a configuration or a plugin that is no good is known at once.
+    pub(crate) fn new(
+        plugin: Plugin,
+        clock: Arc<dyn Clock>,
+        storage: Arc<dyn Storage + Send + Sync>,
+        count: usize,
+        config: Config,
+    ) -> Result<Self, Error> {
+        let instances = Self {
+            plugin,
+            clock,
+            storage,
+            slots: (0..count.max(1)).map(|_| Mutex::new(None)).collect(),
+            wanted: RwLock::new(Wanted {
+                config,
+                proxies: Vec::new(),
+            }),
+            traps: AtomicU64::new(0),
+        };
+        instances.with(|_| Ok(()))?;
+        Ok(instances)
+    }
+
+    /// How many instances have been lost to traps.
+    pub(crate) fn traps(&self) -> u64 {
+        self.traps.load(Ordering::Relaxed)
+    }
+
+    /// Runs `f` on an instance that no other thread is using.
+    pub(crate) fn with<T>(
+        &self,
+        f: impl FnOnce(&mut Instance) -> Result<T, CallError>,
+    ) -> Result<T, Error> {
+        let home = home() % self.slots.len();
+        let slots = self.slots[home..].iter().chain(&self.slots[..home]);
+        // An idle one, from the thread's own on; if all are busy, wait for the thread's own.
+        let mut slot = slots
+            .filter_map(Mutex::try_lock)
+            .next()
+            .unwrap_or_else(|| self.slots[home].lock());
+        if slot.is_none() {
+            // The lock order: let go, take `wanted` first.
+            let place = parking_lot::MutexGuard::mutex(&slot);
+            drop(slot);
+            let wanted = self.wanted.read();
+            slot = place.lock();
+            if slot.is_none() {
+                *slot = Some(self.start(&wanted)?);
+            }
+        }
+        self.call(&mut slot, f)
+    }
+
+    /// Tells every instance the same: the first one may refuse, and then nothing has changed.
+    pub(crate) fn tell<T>(
+        &self,
+        f: impl Fn(&mut Instance) -> Result<T, CallError>,
+        note: impl FnOnce(&mut Wanted),
+    ) -> Result<T, Error> {
+        let mut wanted = self.wanted.write();
+        let mut first = self.slots[0].lock();
+        if first.is_none() {
+            *first = Some(self.start(&wanted)?);
+        }
+        let answer = self.call(&mut first, &f)?;
+        note(&mut wanted);
+        for slot in &self.slots[1..] {
+            let mut slot = slot.lock();
+            if slot.is_some() && self.call(&mut slot, &f).is_err() {
+                // What the first accepted, this one did not: it is made anew from what is wanted.
+                *slot = None;
+            }
+        }
+        Ok(answer)
+    }
+
+    fn call<T>(
+        &self,
+        slot: &mut Option<Instance>,
+        f: impl FnOnce(&mut Instance) -> Result<T, CallError>,
+    ) -> Result<T, Error> {
+        let Some(instance) = slot.as_mut() else {
+            // Both callers have just filled the slot.
+            return Err(Error::Plugin(crate::PluginError::Start(
+                "no instance".into(),
+            )));
+        };
+        let answer = f(instance);
+        if let Err(CallError::Trapped(error)) = &answer {
+            tracing::warn!(%error, "an instance of the plugin is lost; it will be replaced");
+            self.traps.fetch_add(1, Ordering::Relaxed);
+            *slot = None;
+        }
+        Ok(answer?)
+    }
+
+    fn start(&self, wanted: &Wanted) -> Result<Instance, Error> {
+        let mut instance = self
+            .plugin
+            .instantiate(self.clock.clone(), self.storage.clone())?;
+        instance.configure(&wanted.config)?;
+        let specs: Vec<ProxySpec> = wanted.proxies.iter().map(|(s, _)| s.clone()).collect();
+        instance.add_proxies(&specs)?;
+        for (spec, healthy) in &wanted.proxies {
+            if !healthy {
+                instance.set_health(spec.id, false)?;
+            }
+        }
+        Ok(instance)
+    }
+}
+
+/// A number for each thread, so that threads keep to different instances.
+fn home() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static HOME: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+    HOME.with(|home| {
+        if home.get() == usize::MAX {
+            home.set(NEXT.fetch_add(1, Ordering::Relaxed));
+        }
+        home.get()
+    })
+}

@@ -1,0 +1,354 @@
+//! A pool of proxies with sticky sessions.
+
+mod builder;
+mod report;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use remora_core::{Lease, Outcome, ProxySpec, Released, Request, Storage};
+use uuid::Uuid;
+
+use crate::config::{ProxyConfig, Strategy};
+use crate::error::Error;
+use crate::handle::ProxyHandle;
+use crate::instances::Instances;
+use crate::proxy::{Endpoint, Proxy};
+use crate::trace::{Event, Recorder};
+
+pub use builder::ProxyManagerBuilder;
+pub use report::{BreakerState, PoolStats, ProxyInfo, SessionInfo};
+
+/// A proxy in the pool, with what the plugin does not see of it.
+pub(crate) struct Member {
+    pub(crate) id: Uuid,
+    pub(crate) proxy: Proxy,
+    pub(crate) endpoint: Endpoint,
+    /// Its URL without credentials.
+    pub(crate) address: String,
+}
+
+/// What a manager and its handles share.
+pub(crate) struct Shared {
+    instances: Instances,
+    members: RwLock<HashMap<Uuid, Arc<Member>>>,
+    strategy: Strategy,
+    recorder: Option<Recorder>,
+}
+
+impl Shared {
+    pub(crate) fn release(&self, lease: Lease, outcome: Outcome) -> Result<Released, Error> {
+        match &self.recorder {
+            None => self.instances.with(|i| i.release(lease, outcome)),
+            Some(recorder) => recorder.record(Event::Release(lease.clone(), outcome), || {
+                self.instances.with(|i| i.release(lease, outcome))
+            }),
+        }
+    }
+
+    fn acquire(&self, request: &Request<'_>) -> Result<remora_core::Grant, Error> {
+        match &self.recorder {
+            None => self.instances.with(|i| i.acquire(request)),
+            Some(recorder) => recorder.record(Event::acquire(request), || {
+                self.instances.with(|i| i.acquire(request))
+            }),
+        }
+    }
+
+    /// Runs a call that changes every instance, and records it.
+    fn tell<T: Clone + Into<crate::trace::Decision>>(
+        &self,
+        event: impl FnOnce() -> Event,
+        call: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        match &self.recorder {
+            None => call(),
+            Some(recorder) => recorder.record(event(), call),
+        }
+    }
+}
+
+/// A pool of proxies with sticky sessions, rotation and circuit breakers. Cheap to clone; clones are the
+/// same pool.
+#[derive(Clone)]
+pub struct ProxyManager {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for ProxyManager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProxyManager")
+            .field("proxies", &self.shared.members.read().len())
+            .field("instances", &self.shared.instances)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ProxyManager {
+    /// A manager that gives new sessions each proxy in turn.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] names the first setting that is not accepted.
+    pub fn with_round_robin<S: Storage + Send + Sync + 'static>(
+        storage: Arc<S>,
+        config: ProxyConfig,
+    ) -> Result<Self, Error> {
+        Self::with_strategy(Strategy::RoundRobin, storage, config)
+    }
+
+    /// A manager that gives new sessions any proxy, each as likely.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] names the first setting that is not accepted.
+    pub fn with_random<S: Storage + Send + Sync + 'static>(
+        storage: Arc<S>,
+        config: ProxyConfig,
+    ) -> Result<Self, Error> {
+        Self::with_strategy(Strategy::Random, storage, config)
+    }
+
+    /// A manager that gives new sessions each proxy as often as its weight says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] names the first setting that is not accepted.
+    pub fn with_weighted<S: Storage + Send + Sync + 'static>(
+        storage: Arc<S>,
+        config: ProxyConfig,
+    ) -> Result<Self, Error> {
+        Self::with_strategy(Strategy::Weighted, storage, config)
+    }
+
+    /// A manager that gives new sessions the proxy with the fewest requests in flight.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] names the first setting that is not accepted.
+    pub fn with_least_used<S: Storage + Send + Sync + 'static>(
+        storage: Arc<S>,
+        config: ProxyConfig,
+    ) -> Result<Self, Error> {
+        Self::with_strategy(Strategy::LeastUsed, storage, config)
+    }
+
+    fn with_strategy<S: Storage + Send + Sync + 'static>(
+        strategy: Strategy,
+        storage: Arc<S>,
+        config: ProxyConfig,
+    ) -> Result<Self, Error> {
+        let builder = Self::builder().storage(storage).config(config);
+        builder.strategy(strategy).build()
+    }
+
+    /// A manager with everything left to say.
+    pub fn builder() -> ProxyManagerBuilder {
+        ProxyManagerBuilder::default()
+    }
+
+    /// Adds a proxy and answers with its id, which follows from its URL and user name
+    /// ([`Proxy::id`]). Adding one again gives it its new password, weight and tags, and leaves its
+    /// sessions and breaker alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] says what is wrong with it; the pool is as before.
+    pub async fn add_proxy(&self, proxy: Proxy) -> Result<Uuid, Error> {
+        let ids = self.add_proxies(vec![proxy]).await?;
+        Ok(ids[0])
+    }
+
+    /// Adds proxies, all or none. See [`ProxyManager::add_proxy`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] names the first proxy that is not accepted; the pool is as before.
+    pub async fn add_proxies(&self, proxies: Vec<Proxy>) -> Result<Vec<Uuid>, Error> {
+        let members: Vec<Arc<Member>> = proxies
+            .into_iter()
+            .map(|proxy| Member::new(proxy).map(Arc::new))
+            .collect::<Result<_, _>>()?;
+        let specs: Vec<ProxySpec> = members.iter().map(|member| member.spec()).collect();
+        // Held until the plugin knows them, too: a proxy that is acquired has to be known here.
+        let mut known = self.shared.members.write();
+        self.shared.tell(
+            || Event::AddProxies(specs.clone()),
+            || {
+                let add = |i: &mut crate::instance::Instance| i.add_proxies(&specs);
+                self.shared.instances.tell(add, |wanted| wanted.set(&specs))
+            },
+        )?;
+        let ids = members.iter().map(|member| member.id).collect();
+        known.extend(members.into_iter().map(|member| (member.id, member)));
+        Ok(ids)
+    }
+
+    /// Takes a proxy out. Its sessions end at their next acquire, its handles are released to no effect.
+    /// Answers whether it was in the pool.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] when its breaker could not be forgotten.
+    pub async fn remove_proxy(&self, id: Uuid) -> Result<bool, Error> {
+        let found = self.shared.tell(
+            || Event::RemoveProxy(id),
+            || {
+                let remove = |i: &mut crate::instance::Instance| i.remove_proxy(id);
+                self.shared
+                    .instances
+                    .tell(remove, |wanted| wanted.remove(id))
+            },
+        )?;
+        self.shared.members.write().remove(&id);
+        Ok(found)
+    }
+
+    /// Switches a proxy off (it gets no requests, its sessions end at their next acquire) or on again: for
+    /// health checks and maintenance. Answers whether it is in the pool.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Plugin`] when the plugin cannot run.
+    pub async fn set_health(&self, id: Uuid, healthy: bool) -> Result<bool, Error> {
+        self.shared.tell(
+            || Event::SetHealth(id, healthy),
+            || {
+                let set = |i: &mut crate::instance::Instance| i.set_health(id, healthy);
+                let note = |wanted: &mut crate::instances::Wanted| wanted.set_health(id, healthy);
+                self.shared.instances.tell(set, note)
+            },
+        )
+    }
+
+    /// Replaces the settings. Live sessions keep the time to live they began with.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] names the first setting that is not accepted; the old ones stay in force.
+    pub async fn reconfigure(&self, config: ProxyConfig) -> Result<(), Error> {
+        let config = config.for_plugin(self.shared.strategy);
+        self.shared.tell(
+            || Event::Configure(Box::new(config.clone())),
+            || {
+                let configure = |i: &mut crate::instance::Instance| i.configure(&config);
+                let note = |wanted: &mut crate::instances::Wanted| wanted.config = config.clone();
+                self.shared.instances.tell(configure, note)
+            },
+        )
+    }
+
+    /// The next proxy by rotation, for a request that belongs to no session.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] says why there is none, and [`Error::retry_after`] when to try again.
+    pub async fn acquire_proxy(&self) -> Result<ProxyHandle, Error> {
+        self.acquire(&Request::default()).await
+    }
+
+    /// The proxy for a request to `domain`: the one its session is bound to, or a fresh one that a new
+    /// session is bound to.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] says why there is none, and [`Error::retry_after`] when to try again.
+    pub async fn acquire_for_domain(&self, domain: &str) -> Result<ProxyHandle, Error> {
+        if domain.is_empty() {
+            return Err(Error::Key(remora_core::KeyError::Empty));
+        }
+        let request = Request {
+            target: domain,
+            ..Request::default()
+        };
+        self.acquire(&request).await
+    }
+
+    /// The proxy for a request, with all that can be said of one: the client's own session id, tags that
+    /// the proxy must carry, proxies that were tried already. A request whose `target` is empty belongs to
+    /// no session.
+    ///
+    /// ```
+    /// # use remora_host::{Proxy, ProxyManager, Request};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), remora_host::Error> {
+    /// let mgr = ProxyManager::builder().build()?;
+    /// let tags = vec!["de".to_string()];
+    /// mgr.add_proxy(Proxy { tags, ..Proxy::from_url("http://192.0.2.1:8080")? }).await?;
+    /// let handle = mgr
+    ///     .acquire(&Request {
+    ///         target: "shop.example.com",
+    ///         session: Some("alice"),
+    ///         tags: &["de"],
+    ///         ..Request::default()
+    ///     })
+    ///     .await?;
+    /// assert_eq!(handle.session_key(), Some("shop.example.com?de#alice"));
+    /// handle.mark_success();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] says why there is none, and [`Error::retry_after`] when to try again.
+    pub async fn acquire(&self, request: &Request<'_>) -> Result<ProxyHandle, Error> {
+        let target = to_ascii(request.target)?;
+        let request = Request {
+            target: &target,
+            ..*request
+        };
+        let grant = self.shared.acquire(&request)?;
+        let member = self.shared.members.read().get(&grant.lease.proxy).cloned();
+        let Some(member) = member else {
+            // Removed between the decision and now, or a plugin that makes proxies up.
+            self.shared.release(grant.lease, Outcome::Cancelled)?;
+            return Err(Error::NoProxy);
+        };
+        Ok(ProxyHandle::new(self.shared.clone(), member, grant))
+    }
+}
+
+impl Member {
+    fn new(proxy: Proxy) -> Result<Self, Error> {
+        let endpoint = proxy.endpoint()?;
+        let address = endpoint.address();
+        Ok(Self {
+            id: proxy.id()?,
+            proxy: Proxy {
+                url: address.clone(),
+                username: endpoint.username.clone(),
+                password: endpoint.password.clone(),
+                ..proxy
+            },
+            endpoint,
+            address,
+        })
+    }
+
+    fn spec(&self) -> ProxySpec {
+        ProxySpec {
+            id: self.id,
+            weight: self.proxy.weight,
+            tags: self.proxy.tags.clone(),
+        }
+    }
+}
+
+/// Rule 1: the plugin takes ASCII; names in other scripts are punycoded here.
+fn to_ascii(target: &str) -> Result<Cow<'_, str>, Error> {
+    if target.is_ascii() {
+        return Ok(Cow::Borrowed(target));
+    }
+    let (host, port) = match target.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => (host, Some(port)),
+        _ => (target, None),
+    };
+    let ascii = idna::domain_to_ascii(host).map_err(|_| Error::Domain(host.to_owned()))?;
+    Ok(Cow::Owned(match port {
+        Some(port) => format!("{ascii}:{port}"),
+        None => ascii,
+    }))
+}

@@ -1,0 +1,9 @@
+//! Where state lives.
+//!
+//! A back end implements [`Storage`]: four atomic operations on small fixed-size cells. Plugins reach
+//! it through their `storage` import, so whatever shares a back end decides as one.
+
+mod memory;
+
+pub use memory::MemoryProxyStore;
+pub use remora_core::{Cell, Exchange, Head, Page, Storage, StorageError, Table, Words};
