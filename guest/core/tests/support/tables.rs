@@ -2,7 +2,7 @@
 //! expiry is exact and ties are broken by key.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use remora_core::{Cell, Exchange, Head, MAX_KEY_LEN, Page, Storage, StorageError, Table};
 
@@ -98,9 +98,9 @@ fn check(key: &str) {
     assert!(key.bytes().all(|b| b.is_ascii_graphic()), "{key:?}");
 }
 
-/// The tables behind a mutex.
-#[derive(Debug, Default)]
-pub(crate) struct Shared(Mutex<Tables>);
+/// The tables behind a mutex; a clone is another handle to the same tables.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shared(Arc<Mutex<Tables>>);
 
 impl Shared {
     pub(crate) fn population(&self, table: Table) -> usize {

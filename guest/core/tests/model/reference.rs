@@ -1,0 +1,367 @@
+//! The rules of DESIGN §4 written down a second time, as plainly as possible: maps, no eras, no
+//! compare-and-exchange, everything looked up anew each time. What is left to the strategy (which of
+//! the proxies that will do) and the numbers of generations are taken from what was observed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use remora_core::{
+    AcquireError, BreakerChange, Config, End, Grant, KeyError, Lease, OnBad, Outcome, ProxyId,
+    ProxySpec, Reason, Released, Sticky, StrategyKind,
+};
+
+use crate::breakers::{Breaker, Gate};
+use crate::keys;
+use crate::sessions::{Sessions, make_room};
+use crate::steps::{Asked, Setup, TAGS, id};
+use crate::support::T0;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) id: ProxyId,
+    pub(crate) weight: u32,
+    pub(crate) tags: BTreeSet<String>,
+    pub(crate) healthy: bool,
+}
+
+/// A lease that was handed out at some time.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) lease: Lease,
+    pub(crate) released: bool,
+    /// Its proxy's breaker has opened or sent out another probe since: nobody listens to its verdict.
+    stale: bool,
+}
+
+/// What an acquire has to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Expected {
+    Error(AcquireError),
+    /// The proxy and the generation of the live session.
+    Stay(ProxyId, u64),
+    /// One of these, for this reason; with a session or without.
+    Pick(BTreeSet<ProxyId>, Reason, Option<Sticky>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Reference {
+    config: Config,
+    pub(crate) now: u64,
+    pub(crate) pools: Vec<Vec<Member>>,
+    breakers: BTreeMap<ProxyId, Breaker>,
+    pub(crate) sessions: Sessions,
+    /// `proxy/key` → until when the target of the key avoids the proxy.
+    pub(crate) blocks: BTreeMap<String, u64>,
+    pub(crate) leases: Vec<Held>,
+    /// Where the round-robin goes on.
+    next_place: usize,
+    /// Requests in flight by proxy and by the window of time they began in.
+    in_flight: BTreeMap<(ProxyId, u64), u64>,
+}
+
+impl Reference {
+    pub(crate) fn new(setup: &Setup) -> Self {
+        let mut reference = Self {
+            config: setup.config.clone(),
+            now: T0,
+            pools: vec![Vec::new(); setup.instances],
+            breakers: BTreeMap::new(),
+            sessions: Sessions::default(),
+            blocks: BTreeMap::new(),
+            leases: Vec::new(),
+            next_place: 0,
+            in_flight: BTreeMap::new(),
+        };
+        for instance in 0..setup.instances {
+            for spec in &setup.pool {
+                reference.add(instance, spec);
+            }
+        }
+        reference
+    }
+
+    pub(crate) fn key(&self, asked: &Asked) -> Result<(String, Option<Sticky>), KeyError> {
+        keys::key(&self.config, asked)
+    }
+
+    pub(crate) fn breaker(&self, proxy: ProxyId) -> Breaker {
+        self.breakers.get(&proxy).copied().unwrap_or_default()
+    }
+
+    fn member(&self, instance: usize, proxy: ProxyId) -> Option<&Member> {
+        self.pools[instance].iter().find(|m| m.id == proxy)
+    }
+
+    pub(crate) fn expect(&self, asked: &Asked) -> Expected {
+        let (key, policy) = match self.key(asked) {
+            Ok(parts) => parts,
+            Err(error) => return Expected::Error(AcquireError::Key(error)),
+        };
+        let Some(policy) = policy else {
+            return self.pick(asked, &key, None, Reason::Rotated, None);
+        };
+        let Some(session) = self.sessions.get(&key) else {
+            return self.pick(asked, &key, None, Reason::Bound, Some(policy));
+        };
+        // Rule 4: everything that may end it.
+        let serves = self
+            .member(asked.instance, session.proxy)
+            .is_some_and(|m| m.healthy);
+        let open = session.opened || !self.breaker(session.proxy).lets_its_session(self.now);
+        let end = session
+            .end_by_time_or_release(self.now)
+            .or(session.spent(&policy).then_some(End::MaxRequests))
+            .or((!serves).then_some(End::Removed))
+            .or(open.then_some(End::Open));
+        match end {
+            None => Expected::Stay(session.proxy, session.generation),
+            Some(end) if end.is_bad() && policy.on_bad == OnBad::Strict => {
+                Expected::Error(AcquireError::SessionLost {
+                    end,
+                    retry_after_ms: session.due() - self.now,
+                })
+            }
+            Some(end) => {
+                let previous = Some(session.proxy);
+                self.pick(asked, &key, previous, Reason::Rebound(end), Some(policy))
+            }
+        }
+    }
+
+    // Rules 6 and 9.
+    fn pick(
+        &self,
+        asked: &Asked,
+        key: &str,
+        previous: Option<ProxyId>,
+        reason: Reason,
+        policy: Option<Sticky>,
+    ) -> Expected {
+        let would_do: Vec<&Member> = self.pools[asked.instance]
+            .iter()
+            .filter(|m| m.healthy && TAGS[asked.tags].iter().all(|tag| m.tags.contains(*tag)))
+            .collect();
+        let refusals = would_do
+            .iter()
+            .filter_map(|m| self.breaker(m.id).refuses(self.now));
+        let Some(retry_after_ms) = refusals.min() else {
+            if would_do.is_empty() {
+                return Expected::Error(AcquireError::NoProxy);
+            }
+            return self.fresh(asked, key, previous, reason, policy, &would_do);
+        };
+        let admitted: Vec<&Member> = would_do
+            .into_iter()
+            .filter(|m| self.breaker(m.id).refuses(self.now).is_none())
+            .collect();
+        if admitted.is_empty() {
+            return Expected::Error(AcquireError::Exhausted { retry_after_ms });
+        }
+        self.fresh(asked, key, previous, reason, policy, &admitted)
+    }
+
+    fn fresh(
+        &self,
+        asked: &Asked,
+        key: &str,
+        previous: Option<ProxyId>,
+        reason: Reason,
+        policy: Option<Sticky>,
+        admitted: &[&Member],
+    ) -> Expected {
+        let tried: BTreeSet<ProxyId> = asked.tried.iter().copied().map(id).collect();
+        let blocked = |proxy: ProxyId| {
+            let until = self.blocks.get(&format!("{proxy}/{key}"));
+            until.is_some_and(|until| self.now < *until)
+        };
+        let left_aside =
+            |m: &Member| Some(m.id) == previous || tried.contains(&m.id) || blocked(m.id);
+        let fresh: Vec<&Member> = admitted
+            .iter()
+            .copied()
+            .filter(|m| !left_aside(m))
+            .collect();
+        let choice = if fresh.is_empty() { admitted } else { &fresh };
+        Expected::Pick(self.by_strategy(asked.instance, choice), reason, policy)
+    }
+
+    // Rule 11, as far as it says which one.
+    fn by_strategy(&self, instance: usize, choice: &[&Member]) -> BTreeSet<ProxyId> {
+        let all = || choice.iter().map(|m| m.id);
+        match self.config.strategy {
+            StrategyKind::Random | StrategyKind::Weighted => all().collect(),
+            StrategyKind::RoundRobin => {
+                let pool = &self.pools[instance];
+                let turn = (0..pool.len()).map(|i| &pool[(self.next_place + i) % pool.len()]);
+                let chosen = |m: &&Member| choice.iter().any(|c| c.id == m.id);
+                turn.filter(chosen).map(|m| m.id).take(1).collect()
+            }
+            StrategyKind::LeastUsed => {
+                let least = all().map(|proxy| self.in_flight(proxy)).min();
+                all()
+                    .filter(|proxy| Some(self.in_flight(*proxy)) == least)
+                    .collect()
+            }
+        }
+    }
+
+    pub(crate) fn in_flight(&self, proxy: ProxyId) -> u64 {
+        let window = self.now / self.config.lease_timeout_ms;
+        let count = |w| self.in_flight.get(&(proxy, w)).copied().unwrap_or(0);
+        count(window) + count(window - 1)
+    }
+
+    /// Checks a grant against what was expected, and takes it in.
+    pub(crate) fn granted(&mut self, asked: &Asked, expected: Expected, grant: &Grant) {
+        let (key, _) = self.key(asked).unwrap();
+        let lease = &grant.lease;
+        let mut patience = self.config.lease_timeout_ms;
+        match expected {
+            Expected::Error(error) => panic!("granted {grant:?} instead of {error:?}"),
+            Expected::Stay(proxy, generation) => {
+                let granted = (grant.reason, lease.proxy, lease.generation, lease.probe);
+                assert_eq!(granted, (Reason::Hit, proxy, generation, false));
+                let (_, policy) = self.key(asked).unwrap();
+                self.sessions.used(&key, self.now, &policy.unwrap());
+            }
+            Expected::Pick(among, reason, policy) => {
+                assert_eq!(grant.reason, reason);
+                assert!(
+                    among.contains(&lease.proxy),
+                    "{} not in {among:?}",
+                    lease.proxy
+                );
+                let pool = &self.pools[asked.instance];
+                let place = pool.iter().position(|m| m.id == lease.proxy);
+                self.next_place = place.unwrap() + 1;
+                assert_eq!(lease.probe, !self.breaker(lease.proxy).is_closed());
+                if lease.probe {
+                    patience = self.config.breaker.half_open_after_ms;
+                    let until = self.now + patience;
+                    self.change_gate(lease.proxy, Gate::Probing { until });
+                }
+                match policy {
+                    None => assert_eq!(lease.generation, 0),
+                    Some(policy) => self.bound(&key, lease, &policy),
+                }
+            }
+        }
+        assert_eq!(lease.key, key);
+        assert_eq!(lease.acquired_at, self.now);
+        assert_eq!(lease.deadline, self.now + patience);
+        if self.config.strategy == StrategyKind::LeastUsed {
+            let window = self.now / self.config.lease_timeout_ms;
+            *self.in_flight.entry((lease.proxy, window)).or_default() += 1;
+        }
+        self.leases.push(Held {
+            lease: lease.clone(),
+            released: false,
+            stale: false,
+        });
+    }
+
+    fn bound(&mut self, key: &str, lease: &Lease, policy: &Sticky) {
+        // Rule 5 rests on this: no two bindings share a generation.
+        assert_ne!(lease.generation, 0);
+        assert!(
+            self.leases
+                .iter()
+                .all(|held| held.lease.generation != lease.generation)
+        );
+        self.sessions
+            .bind(key, lease.proxy, lease.generation, self.now, policy);
+        self.sessions
+            .make_room(key, self.now, self.config.max_sessions);
+    }
+
+    /// Another state of a breaker that ends what was before: its sessions and the say of its leases.
+    fn change_gate(&mut self, proxy: ProxyId, gate: Gate) {
+        self.breakers.entry(proxy).or_default().gate = gate;
+        self.sessions.breaker_changed(proxy);
+        for held in &mut self.leases {
+            held.stale |= held.lease.proxy == proxy;
+        }
+    }
+
+    // Rules 5, 7 and 8.
+    pub(crate) fn release(&mut self, instance: usize, i: usize, outcome: Outcome) -> Released {
+        self.leases[i].released = true;
+        let held = self.leases[i].clone();
+        let lease = &held.lease;
+        if self.member(instance, lease.proxy).is_none() {
+            return Released::default();
+        }
+        if outcome == Outcome::Blocked
+            && self.config.avoid_blocked_for_ms > 0
+            && !lease.key.is_empty()
+        {
+            let entry = format!("{}/{}", lease.proxy, lease.key);
+            let until = self.now + self.config.avoid_blocked_for_ms;
+            self.blocks.insert(entry.clone(), until);
+            let max = self.config.max_sessions;
+            make_room(&mut self.blocks, |until| *until, &entry, self.now, max);
+        }
+        let ended_session = match outcome {
+            Outcome::Failure => self.sessions.end(lease, self.now, End::Failed),
+            Outcome::Blocked => self.sessions.end(lease, self.now, End::Blocked),
+            Outcome::Success | Outcome::Cancelled => false,
+        };
+        let breaker = if held.stale {
+            BreakerChange::None
+        } else {
+            self.verdict(lease, outcome)
+        };
+        if self.config.strategy == StrategyKind::LeastUsed {
+            let window = lease.acquired_at / self.config.lease_timeout_ms;
+            let count = self.in_flight.entry((lease.proxy, window)).or_default();
+            *count = count.saturating_sub(1);
+        }
+        Released {
+            ended_session,
+            breaker,
+        }
+    }
+
+    fn verdict(&mut self, lease: &Lease, outcome: Outcome) -> BreakerChange {
+        let mut breaker = self.breaker(lease.proxy);
+        let change = breaker.verdict(self.now, lease.probe, outcome, &self.config.breaker);
+        self.breakers.insert(lease.proxy, breaker);
+        let goes_on = [BreakerChange::None, BreakerChange::Closed];
+        if !goes_on.contains(&change) {
+            self.change_gate(lease.proxy, breaker.gate);
+        }
+        change
+    }
+
+    pub(crate) fn add(&mut self, instance: usize, spec: &ProxySpec) {
+        let pool = &mut self.pools[instance];
+        let tags = spec.tags.iter().cloned().collect();
+        match pool.iter_mut().find(|m| m.id == spec.id) {
+            Some(member) => (member.weight, member.tags) = (spec.weight, tags),
+            None => pool.push(Member {
+                id: spec.id,
+                weight: spec.weight,
+                tags,
+                healthy: true,
+            }),
+        }
+    }
+
+    // Rule 8.
+    pub(crate) fn remove(&mut self, instance: usize, proxy: ProxyId) -> bool {
+        let before = self.pools[instance].len();
+        self.pools[instance].retain(|m| m.id != proxy);
+        let removed = self.pools[instance].len() < before;
+        if removed && !self.breaker(proxy).is_closed() {
+            self.change_gate(proxy, Gate::closed());
+        }
+        if removed {
+            self.breakers.remove(&proxy);
+        }
+        removed
+    }
+
+    pub(crate) fn set_health(&mut self, instance: usize, proxy: ProxyId, healthy: bool) -> bool {
+        let member = self.pools[instance].iter_mut().find(|m| m.id == proxy);
+        member.map(|m| m.healthy = healthy).is_some()
+    }
+}
