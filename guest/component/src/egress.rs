@@ -4,37 +4,61 @@ use remora_core as core;
 use uuid::Uuid;
 
 use crate::bindings::exports::remora::egress::egress::{
-    self as wit, AcquireError, BreakerChange, Grant, Guest, Lease, LostSession, Outcome, Reason,
-    Released, Request, StorageError,
+    self as wit, AcquireError, BreakerChange, Grant, Guest, KeyError, Lease, LostSession, Options,
+    Outcome, Reason, Released, StorageError,
 };
-use crate::{Plugin, with_engine};
+use crate::bindings::remora::egress::clock;
+use crate::{ENGINE, Plugin, with_engine};
 
 impl Guest for Plugin {
-    fn acquire(request: Request) -> Result<Grant, AcquireError> {
-        let target = request.target.as_deref();
+    fn acquire(
+        target: Option<String>,
+        options: Option<Options>,
+    ) -> Result<Grant, AcquireError> {
         #[cfg(feature = "trap")]
-        assert!(!target.unwrap_or("").starts_with("trap."), "asked to trap");
-        let tags: Vec<&str> = request.tags.iter().map(String::as_str).collect();
-        let tried: Vec<Uuid> = request.tried.iter().map(|id| (*id).into()).collect();
-        let request = core::Request {
-            target: target.unwrap_or(""),
-            session: request.session.as_deref(),
-            tags: &tags,
-            tried: &tried,
-        };
-        let grant = with_engine(|engine, now| match target {
-            Some(_) => engine.acquire(now, &request),
-            None => engine.acquire_any(now, &request),
-        })?;
-        Ok(Grant {
-            lease: grant.lease.into(),
-            reason: grant.reason.into(),
+        assert!(
+            !target.as_deref().unwrap_or("").starts_with("trap."),
+            "asked to trap"
+        );
+        with_request(target.as_deref(), options.as_ref(), |request| {
+            with_engine(|engine, now| {
+                let (permit, reason) = match target {
+                    Some(_) => engine.permit(now, request)?,
+                    None => {
+                        let grant = engine.acquire_any(now, request)?;
+                        (grant.lease.permit, grant.reason)
+                    }
+                };
+                Ok(Grant {
+                    lease: permit.into(),
+                    reason: reason.into(),
+                    key_is_target: engine.last_key() == request.target,
+                })
+            })
+        })
+    }
+
+    fn session_key(target: String, options: Option<Options>) -> Result<String, KeyError> {
+        with_request(Some(&target), options.as_ref(), |request| {
+            ENGINE.with_borrow(|engine| Ok(engine.session_key(request)?))
         })
     }
 
     fn release(lease: Lease, outcome: Outcome) -> Result<Released, StorageError> {
-        let (lease, outcome) = (lease.into(), outcome.into());
-        let released = with_engine(|engine, now| engine.release(now, &lease, outcome))?;
+        let (outcome, key) = match &outcome {
+            Outcome::Success => (core::Outcome::Success, ""),
+            Outcome::Failure(key) => (core::Outcome::Failure, key.as_str()),
+            Outcome::Blocked(key) => (core::Outcome::Blocked, key.as_str()),
+            Outcome::Cancelled => (core::Outcome::Cancelled, ""),
+        };
+        let released = ENGINE.with_borrow_mut(|engine| {
+            let now = if engine.looks_at_time(outcome) {
+                clock::now()
+            } else {
+                0
+            };
+            engine.settle(now, &lease.into(), key, outcome)
+        })?;
         Ok(Released {
             ended_session: released.ended_session,
             breaker: match released.breaker {
@@ -48,41 +72,51 @@ impl Guest for Plugin {
     }
 }
 
-impl From<core::Lease> for Lease {
-    fn from(lease: core::Lease) -> Self {
+/// Runs `f` on the request in the core's words.
+fn with_request<T>(
+    target: Option<&str>,
+    options: Option<&Options>,
+    f: impl FnOnce(&core::Request<'_>) -> T,
+) -> T {
+    let target = target.unwrap_or("");
+    let Some(options) = options else {
+        return f(&core::Request {
+            target,
+            ..core::Request::default()
+        });
+    };
+    let tags: Vec<&str> = options.tags.iter().map(String::as_str).collect();
+    let tried: Vec<Uuid> = options.tried.iter().map(|id| (*id).into()).collect();
+    f(&core::Request {
+        target,
+        session: options.session.as_deref(),
+        tags: &tags,
+        tried: &tried,
+    })
+}
+
+impl From<core::Permit> for Lease {
+    fn from(permit: core::Permit) -> Self {
         Self {
-            key: lease.key,
-            proxy: lease.proxy.into(),
-            generation: lease.generation,
-            era: lease.era,
-            probe: lease.probe,
-            acquired_at: lease.acquired_at,
-            deadline: lease.deadline,
+            proxy: permit.proxy.into(),
+            generation: permit.generation,
+            era: permit.era,
+            probe: permit.probe,
+            acquired_at: permit.acquired_at,
+            deadline: permit.deadline,
         }
     }
 }
 
-impl From<Lease> for core::Lease {
+impl From<Lease> for core::Permit {
     fn from(lease: Lease) -> Self {
         Self {
-            key: lease.key,
             proxy: lease.proxy.into(),
             generation: lease.generation,
             era: lease.era,
             probe: lease.probe,
             acquired_at: lease.acquired_at,
             deadline: lease.deadline,
-        }
-    }
-}
-
-impl From<Outcome> for core::Outcome {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Success => Self::Success,
-            Outcome::Failure => Self::Failure,
-            Outcome::Blocked => Self::Blocked,
-            Outcome::Cancelled => Self::Cancelled,
         }
     }
 }

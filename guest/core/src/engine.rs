@@ -31,13 +31,11 @@ pub struct Request<'a> {
     pub tried: &'a [ProxyId],
 }
 
-/// The right to use a proxy for one request. A plain record: any instance that shares the storage can
-/// release what another acquired.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a lease says apart from its key: fixed in size, so that a hit crosses the guest's border without
+/// an allocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Lease {
-    /// The session key; empty when the request has none.
-    pub key: String,
+pub struct Permit {
     /// The proxy.
     pub proxy: ProxyId,
     /// The generation of the binding; 0 when the key does not stick.
@@ -53,12 +51,32 @@ pub struct Lease {
     pub deadline: u64,
 }
 
-impl Lease {
+impl Permit {
     fn pass(&self) -> Pass {
         Pass {
             era: self.era,
             probe: self.probe,
         }
+    }
+}
+
+/// The right to use a proxy for one request. A plain record: any instance that shares the storage can
+/// release what another acquired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Lease {
+    /// The session key; empty for a request without a target.
+    pub key: String,
+    /// All the rest.
+    #[cfg_attr(feature = "serde", serde(flatten))]
+    pub permit: Permit,
+}
+
+impl core::ops::Deref for Lease {
+    type Target = Permit;
+
+    fn deref(&self) -> &Permit {
+        &self.permit
     }
 }
 

@@ -87,6 +87,16 @@ pub(crate) fn is_well_formed(key: &str) -> bool {
 /// Appends the normalised host of `target` (`host`, `host:port`, `[v6]`, `[v6]:port` or a bare IPv6
 /// address).
 pub(crate) fn push_host(out: &mut String, target: &str) -> Result<(), KeyError> {
+    // What most targets are already; the rest of this function would leave it as it is.
+    if target.len() <= MAX_HOST_LEN
+        && target
+            .bytes()
+            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'))
+        && !matches!(target.as_bytes().last(), None | Some(b'.'))
+    {
+        out.push_str(target);
+        return Ok(());
+    }
     if let Some(rest) = target.strip_prefix('[') {
         let (address, port) = rest.split_once(']').ok_or(KeyError::Port)?;
         if !port.is_empty() {

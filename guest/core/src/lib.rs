@@ -43,7 +43,7 @@ mod table;
 
 pub use breaker::{Breaker, BreakerPolicy, Change as BreakerChange};
 pub use config::Config;
-pub use engine::{Engine, Grant, Lease, Outcome, ProxyStatus, Released, Request, Stats};
+pub use engine::{Engine, Grant, Lease, Outcome, Permit, ProxyStatus, Released, Request, Stats};
 pub use error::{AcquireError, Error, Invalid, KeyError};
 pub use key::{MAX_HOST_LEN, MAX_KEY_LEN, MAX_SESSION_ID_LEN, MAX_TAG_LEN, Scope, SessionKey};
 pub use policy::{Mode, OnBad, Override, Sticky};

@@ -5,6 +5,7 @@
 wasmtime::component::bindgen!({
     path: "../../wit",
     world: "plugin",
+    ownership: Borrowing { duplicate_if_necessary: true },
 });
 
 pub(crate) use exports::remora::egress::{control, egress, sessions};

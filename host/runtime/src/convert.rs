@@ -25,26 +25,6 @@ impl From<Uuid> for types::ProxyId {
     }
 }
 
-impl From<&core::ProxySpec> for types::Proxy {
-    fn from(spec: &core::ProxySpec) -> Self {
-        Self {
-            id: spec.id.into(),
-            weight: spec.weight,
-            tags: spec.tags.clone(),
-        }
-    }
-}
-
-impl From<types::Proxy> for core::ProxySpec {
-    fn from(proxy: types::Proxy) -> Self {
-        Self {
-            id: proxy.id.into(),
-            weight: proxy.weight,
-            tags: proxy.tags,
-        }
-    }
-}
-
 impl From<core::StorageError> for types::StorageError {
     fn from(error: core::StorageError) -> Self {
         match error {
@@ -108,10 +88,9 @@ impl From<egress::Reason> for core::Reason {
     }
 }
 
-impl From<egress::Lease> for core::Lease {
+impl From<egress::Lease> for core::Permit {
     fn from(lease: egress::Lease) -> Self {
         Self {
-            key: lease.key,
             proxy: lease.proxy.into(),
             generation: lease.generation,
             era: lease.era,
@@ -122,27 +101,15 @@ impl From<egress::Lease> for core::Lease {
     }
 }
 
-impl From<core::Lease> for egress::Lease {
-    fn from(lease: core::Lease) -> Self {
+impl From<core::Permit> for egress::Lease {
+    fn from(permit: core::Permit) -> Self {
         Self {
-            key: lease.key,
-            proxy: lease.proxy.into(),
-            generation: lease.generation,
-            era: lease.era,
-            probe: lease.probe,
-            acquired_at: lease.acquired_at,
-            deadline: lease.deadline,
-        }
-    }
-}
-
-impl From<core::Outcome> for egress::Outcome {
-    fn from(outcome: core::Outcome) -> Self {
-        match outcome {
-            core::Outcome::Success => Self::Success,
-            core::Outcome::Failure => Self::Failure,
-            core::Outcome::Blocked => Self::Blocked,
-            core::Outcome::Cancelled => Self::Cancelled,
+            proxy: permit.proxy.into(),
+            generation: permit.generation,
+            era: permit.era,
+            probe: permit.probe,
+            acquired_at: permit.acquired_at,
+            deadline: permit.deadline,
         }
     }
 }
@@ -228,6 +195,12 @@ impl From<types::Invalid> for CallError {
     }
 }
 
+impl From<types::KeyError> for CallError {
+    fn from(error: types::KeyError) -> Self {
+        Self::Refused(Error::Key(error.into()))
+    }
+}
+
 impl From<sessions::SessionError> for CallError {
     fn from(error: sessions::SessionError) -> Self {
         Self::Refused(match error {
@@ -244,46 +217,48 @@ pub(crate) mod config {
 
     use crate::bindings::control as wit;
 
-    impl From<&core::Config> for wit::Config {
-        fn from(config: &core::Config) -> Self {
-            let sticky = config.sticky;
-            Self {
-                sticky: wit::Sticky {
-                    mode: sticky.mode.into(),
-                    ttl: sticky.ttl_ms,
-                    idle: sticky.idle_ms,
-                    max_requests: sticky.max_requests,
-                    on_bad: sticky.on_bad.into(),
-                },
-                scope: match config.scope {
-                    core::Scope::Host => wit::Scope::Host,
-                    core::Scope::Site => wit::Scope::Site,
-                    core::Scope::Session => wit::Scope::Session,
-                },
-                overrides: config.overrides.iter().map(Into::into).collect(),
-                strategy: match config.strategy {
-                    core::StrategyKind::RoundRobin => wit::Strategy::RoundRobin,
-                    core::StrategyKind::Random => wit::Strategy::Random,
-                    core::StrategyKind::Weighted => wit::Strategy::Weighted,
-                    core::StrategyKind::LeastUsed => wit::Strategy::LeastUsed,
-                },
-                breaker: wit::Breaker {
-                    open_threshold: config.breaker.open_threshold,
-                    half_open_after: config.breaker.half_open_after_ms,
-                    growth: config.breaker.growth,
-                    max_half_open_after: config.breaker.max_half_open_after_ms,
-                },
-                avoid_blocked_for: config.avoid_blocked_for_ms,
-                max_sessions: config.max_sessions,
-                lease_timeout: config.lease_timeout_ms,
-            }
+    /// `overrides` are those of `config`, converted: a WIT list is a slice, and somebody has to own it.
+    pub(crate) fn to_wit<'a>(
+        config: &core::Config,
+        overrides: &'a [wit::StickyOverride<'a>],
+    ) -> wit::Config<'a> {
+        let sticky = config.sticky;
+        wit::Config {
+            sticky: wit::Sticky {
+                mode: sticky.mode.into(),
+                ttl: sticky.ttl_ms,
+                idle: sticky.idle_ms,
+                max_requests: sticky.max_requests,
+                on_bad: sticky.on_bad.into(),
+            },
+            scope: match config.scope {
+                core::Scope::Host => wit::Scope::Host,
+                core::Scope::Site => wit::Scope::Site,
+                core::Scope::Session => wit::Scope::Session,
+            },
+            overrides,
+            strategy: match config.strategy {
+                core::StrategyKind::RoundRobin => wit::Strategy::RoundRobin,
+                core::StrategyKind::Random => wit::Strategy::Random,
+                core::StrategyKind::Weighted => wit::Strategy::Weighted,
+                core::StrategyKind::LeastUsed => wit::Strategy::LeastUsed,
+            },
+            breaker: wit::Breaker {
+                open_threshold: config.breaker.open_threshold,
+                half_open_after: config.breaker.half_open_after_ms,
+                growth: config.breaker.growth,
+                max_half_open_after: config.breaker.max_half_open_after_ms,
+            },
+            avoid_blocked_for: config.avoid_blocked_for_ms,
+            max_sessions: config.max_sessions,
+            lease_timeout: config.lease_timeout_ms,
         }
     }
 
-    impl From<&core::Override> for wit::StickyOverride {
-        fn from(over: &core::Override) -> Self {
+    impl<'a> From<&'a core::Override> for wit::StickyOverride<'a> {
+        fn from(over: &'a core::Override) -> Self {
             Self {
-                pattern: over.pattern.clone(),
+                pattern: &over.pattern,
                 mode: over.mode.map(Into::into),
                 ttl: over.ttl_ms,
                 idle: over.idle_ms,

@@ -5,6 +5,7 @@ use uuid::Uuid;
 use wasmtime::Store;
 
 use crate::bindings::{Plugin as Exports, control, egress, sessions, types};
+use crate::convert::config::to_wit;
 use crate::error::CallError;
 use crate::imports::HostState;
 
@@ -35,35 +36,66 @@ impl Instance {
 
     /// `request.target` empty: a request without a target.
     pub(crate) fn acquire(&mut self, request: &Request<'_>) -> Answer<Grant> {
-        let wit = egress::Request {
-            target: (!request.target.is_empty()).then(|| request.target.to_owned()),
-            session: request.session.map(str::to_owned),
-            tags: request.tags.iter().map(|tag| (*tag).to_owned()).collect(),
-            tried: request.tried.iter().map(|id| (*id).into()).collect(),
+        let target = Some(request.target).filter(|target| !target.is_empty());
+        let tried: Vec<types::ProxyId> = request.tried.iter().map(|id| (*id).into()).collect();
+        let options = egress::Options {
+            session: request.session,
+            tags: request.tags,
+            tried: &tried,
         };
+        let plain = request.session.is_none() && request.tags.is_empty() && tried.is_empty();
+        let options = (!plain).then_some(options);
         let (exports, store) = self.enter();
-        let grant = exports.remora_egress_egress().call_acquire(store, &wit)??;
+        let interface = exports.remora_egress_egress();
+        let grant = interface.call_acquire(&mut *store, target, options.clone())??;
+        let key = match target {
+            None => String::new(),
+            Some(target) if grant.key_is_target => target.to_owned(),
+            Some(target) => interface.call_session_key(store, target, options)??,
+        };
         Ok(Grant {
-            lease: grant.lease.into(),
+            lease: Lease {
+                key,
+                permit: grant.lease.into(),
+            },
             reason: grant.reason.into(),
         })
     }
 
-    pub(crate) fn release(&mut self, lease: Lease, outcome: Outcome) -> Answer<Released> {
+    pub(crate) fn release(&mut self, lease: &Lease, outcome: Outcome) -> Answer<Released> {
+        let outcome = match outcome {
+            Outcome::Success => egress::Outcome::Success,
+            Outcome::Failure => egress::Outcome::Failure(&lease.key),
+            Outcome::Blocked => egress::Outcome::Blocked(&lease.key),
+            Outcome::Cancelled => egress::Outcome::Cancelled,
+        };
         let (exports, store) = self.enter();
         let interface = exports.remora_egress_egress();
-        let released = interface.call_release(store, &lease.into(), outcome.into())??;
+        let released = interface.call_release(store, lease.permit.into(), outcome)??;
         Ok(released.into())
     }
 
     pub(crate) fn configure(&mut self, config: &Config) -> Answer<()> {
+        let overrides: Vec<_> = config.overrides.iter().map(Into::into).collect();
         let (exports, store) = self.enter();
         let interface = exports.remora_egress_control();
-        Ok(interface.call_configure(store, &config.into())??)
+        Ok(interface.call_configure(store, to_wit(config, &overrides))??)
     }
 
     pub(crate) fn add_proxies(&mut self, specs: &[ProxySpec]) -> Answer<()> {
-        let proxies: Vec<types::Proxy> = specs.iter().map(types::Proxy::from).collect();
+        let tags: Vec<Vec<&str>> = specs
+            .iter()
+            .map(|spec| spec.tags.iter().map(String::as_str).collect())
+            .collect();
+        let proxies: Vec<types::ProxyParam<'_>> = specs
+            .iter()
+            .zip(&tags)
+            .map(|(spec, tags)| types::ProxyParam {
+                id: spec.id.into(),
+                weight: spec.weight,
+                tags,
+            })
+            .collect();
         let (exports, store) = self.enter();
         let interface = exports.remora_egress_control();
         Ok(interface.call_add_proxies(store, &proxies)??)

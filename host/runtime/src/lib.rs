@@ -65,6 +65,8 @@ mod handle;
 mod imports;
 mod instance;
 mod instances;
+#[doc(hidden)]
+pub mod internals;
 mod manager;
 mod plugin;
 mod proxy;

@@ -41,9 +41,9 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn release(&self, lease: Lease, outcome: Outcome) -> Result<Released, Error> {
         match &self.recorder {
-            None => self.instances.with(|i| i.release(lease, outcome)),
+            None => self.instances.with(|i| i.release(&lease, outcome)),
             Some(recorder) => recorder.record(Event::Release(lease.clone(), outcome), || {
-                self.instances.with(|i| i.release(lease, outcome))
+                self.instances.with(|i| i.release(&lease, outcome))
             }),
         }
     }

@@ -94,6 +94,8 @@ impl fmt::Debug for Proxy {
 /// A URL fit for people's eyes, whatever it holds.
 fn without_credentials(url: &str) -> String {
     match Url::parse(url) {
+        // `user:password@host:80` is a URL, of the scheme `user`: nothing of it can be shown.
+        Ok(url) if !url.has_host() => "(a URL without `scheme://`)".into(),
         Ok(mut url) => {
             // Both fail for URLs that cannot have credentials, and then there is nothing to hide.
             let _ = url.set_username("");
@@ -126,8 +128,8 @@ impl Proxy {
             Error::invalid("proxy.url", format!("(not a URL: {error})"), accepted)
         })?;
         let proxy_type = ProxyType::from_scheme(parsed.scheme()).ok_or_else(|| {
-            let accepted = "http, https, socks5, socks5h";
-            Error::invalid("proxy.url", format!("{}://…", parsed.scheme()), accepted)
+            let accepted = "a URL that begins with http://, https://, socks5:// or socks5h://";
+            Error::invalid("proxy.url", without_credentials(url), accepted)
         })?;
         let proxy = Self {
             url: url.into(),

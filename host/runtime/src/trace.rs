@@ -204,7 +204,7 @@ fn run(instance: &mut Instance, event: &Event) -> Decision {
                 tried,
             }))
         }
-        Event::Release(lease, outcome) => answer(instance.release(lease.clone(), *outcome)),
+        Event::Release(lease, outcome) => answer(instance.release(lease, *outcome)),
         Event::Unbind(key) => answer(instance.unbind(key)),
         Event::PurgeExpired(limit) => answer(instance.purge_expired(*limit)),
     }

@@ -2,10 +2,10 @@
 
 use alloc::string::String;
 
-use super::{Engine, Grant, Lease, Request};
+use super::{Engine, Grant, Lease, Permit, Request};
 use crate::breaker::{Admission, Pass};
 use crate::draw::Draw;
-use crate::error::AcquireError;
+use crate::error::{AcquireError, KeyError};
 use crate::gate;
 use crate::in_flight;
 use crate::key::{self, Scope};
@@ -43,10 +43,30 @@ impl<S: Storage> Engine<S> {
     ///
     /// [`AcquireError`] says why it cannot go, and when to try again.
     pub fn acquire(&mut self, now: u64, request: &Request<'_>) -> Result<Grant, AcquireError> {
+        let (permit, reason) = self.permit(now, request)?;
+        let key = self.key.clone();
+        Ok(Grant {
+            lease: Lease { key, permit },
+            reason,
+        })
+    }
+
+    /// [`Engine::acquire`] without a copy of the key, which is at [`Engine::last_key`] until the next
+    /// call.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn permit(
+        &mut self,
+        now: u64,
+        request: &Request<'_>,
+    ) -> Result<(Permit, Reason), AcquireError> {
         let mut key = core::mem::take(&mut self.key);
         key.clear();
         let granted = self
             .set_key(&mut key, request)
+            .map_err(AcquireError::from)
             .and_then(|policy| match policy {
                 Some(policy) => self.stay_or_bind(now, &key, &policy, request),
                 None => self.rotate(now, &key, request),
@@ -62,16 +82,34 @@ impl<S: Storage> Engine<S> {
     ///
     /// [`AcquireError`] says why it cannot go, and when to try again.
     pub fn acquire_any(&mut self, now: u64, request: &Request<'_>) -> Result<Grant, AcquireError> {
+        self.key.clear();
         let granted = self.rotate(now, "", request)?;
-        self.counted(now, granted)
+        let (permit, reason) = self.counted(now, granted)?;
+        let key = String::new();
+        Ok(Grant {
+            lease: Lease { key, permit },
+            reason,
+        })
+    }
+
+    /// The session key of the last request.
+    pub fn last_key(&self) -> &str {
+        &self.key
+    }
+
+    /// The session key of a request, whether it sticks or not (rule 1).
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] when the target, the session id or a tag is malformed.
+    pub fn session_key(&self, request: &Request<'_>) -> Result<String, KeyError> {
+        let mut key = String::new();
+        self.set_key(&mut key, request)?;
+        Ok(key)
     }
 
     /// Writes the session key (rule 1) and answers with the policy if the key sticks (rule 2).
-    fn set_key(
-        &self,
-        key: &mut String,
-        request: &Request<'_>,
-    ) -> Result<Option<Sticky>, AcquireError> {
+    fn set_key(&self, key: &mut String, request: &Request<'_>) -> Result<Option<Sticky>, KeyError> {
         key::push_host(key, request.target)?;
         let policy = self.policies.of(key);
         match self.config.scope {
@@ -104,7 +142,7 @@ impl<S: Storage> Engine<S> {
         key: &str,
         policy: &Sticky,
         request: &Request<'_>,
-    ) -> Result<Grant, AcquireError> {
+    ) -> Result<(Permit, Reason), AcquireError> {
         let mut seen = table::load(&self.storage, key)?;
         // Rule 3: whoever finds the key changed under its own bind has lost the race and adopts.
         let mut raced = false;
@@ -115,7 +153,7 @@ impl<S: Storage> Engine<S> {
                         Some(current) => seen = current,
                         None => {
                             let reason = if raced { Reason::Adopted } else { Reason::Hit };
-                            return Ok(self.follow(now, key, &session, proxy, reason));
+                            return Ok((self.follow(now, &session, proxy), reason));
                         }
                     }
                     continue;
@@ -137,7 +175,7 @@ impl<S: Storage> Engine<S> {
                 None => {
                     let max = self.config.max_sessions;
                     table::make_room(&self.storage, Table::Sessions, key, now, max)?;
-                    return Ok(self.grant(now, key, &choice, choice.ticket, reason));
+                    return Ok((self.grant(now, &choice, choice.ticket), reason));
                 }
                 Some(current) => {
                     self.give_back(now, &choice)?;
@@ -186,9 +224,14 @@ impl<S: Storage> Engine<S> {
     }
 
     /// The key does not stick: the next proxy.
-    fn rotate(&self, now: u64, key: &str, request: &Request<'_>) -> Result<Grant, AcquireError> {
+    fn rotate(
+        &self,
+        now: u64,
+        key: &str,
+        request: &Request<'_>,
+    ) -> Result<(Permit, Reason), AcquireError> {
         let choice = self.choose(now, key, None, request)?;
-        Ok(self.grant(now, key, &choice, 0, Reason::Rotated))
+        Ok((self.grant(now, &choice, 0), Reason::Rotated))
     }
 
     /// Rules 6 and 9: picks a proxy, a fresh one while there is one.
@@ -268,25 +311,22 @@ impl<S: Storage> Engine<S> {
     }
 
     /// Counts a granted request as in flight, for the strategy that asks.
-    fn counted(&self, now: u64, grant: Grant) -> Result<Grant, AcquireError> {
+    fn counted(
+        &self,
+        now: u64,
+        granted: (Permit, Reason),
+    ) -> Result<(Permit, Reason), AcquireError> {
         if self.config.strategy == StrategyKind::LeastUsed
-            && let Some(i) = self.pool.find(&grant.lease.proxy)
+            && let Some(i) = self.pool.find(&granted.0.proxy)
         {
             let window = self.config.lease_timeout_ms;
             in_flight::begin(&self.storage, &self.pool.get(i).key, now, window)?;
         }
-        Ok(grant)
+        Ok(granted)
     }
 
-    /// A lease on a session's proxy. Never a probe: that is who bound it, at most.
-    fn follow(
-        &self,
-        now: u64,
-        key: &str,
-        session: &Session,
-        proxy: usize,
-        reason: Reason,
-    ) -> Grant {
+    /// A permit for a session's proxy. Never a probe: that is who bound it, at most.
+    fn follow(&self, now: u64, session: &Session, proxy: usize) -> Permit {
         let choice = Choice {
             proxy,
             ticket: session.generation,
@@ -295,33 +335,22 @@ impl<S: Storage> Engine<S> {
                 probe: false,
             },
         };
-        self.grant(now, key, &choice, session.generation, reason)
+        self.grant(now, &choice, session.generation)
     }
 
-    fn grant(
-        &self,
-        now: u64,
-        key: &str,
-        choice: &Choice,
-        generation: u64,
-        reason: Reason,
-    ) -> Grant {
+    fn grant(&self, now: u64, choice: &Choice, generation: u64) -> Permit {
         let patience = if choice.pass.probe {
             self.config.breaker.half_open_after_ms
         } else {
             self.config.lease_timeout_ms
         };
-        Grant {
-            lease: Lease {
-                key: key.into(),
-                proxy: self.pool.get(choice.proxy).id,
-                generation,
-                era: choice.pass.era,
-                probe: choice.pass.probe,
-                acquired_at: now,
-                deadline: now.saturating_add(patience),
-            },
-            reason,
+        Permit {
+            proxy: self.pool.get(choice.proxy).id,
+            generation,
+            era: choice.pass.era,
+            probe: choice.pass.probe,
+            acquired_at: now,
+            deadline: now.saturating_add(patience),
         }
     }
 }

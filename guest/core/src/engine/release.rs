@@ -1,6 +1,6 @@
 //! Release: what an outcome does to the breaker and to the session (rules 5 and 7).
 
-use super::{Engine, Lease, Outcome, Released};
+use super::{Engine, Lease, Outcome, Permit, Released};
 use crate::avoid;
 use crate::breaker::Change;
 use crate::gate;
@@ -13,7 +13,7 @@ use crate::table;
 
 impl<S: Storage> Engine<S> {
     /// Takes a lease back. Must be called once for every lease; one that never comes back costs
-    /// nothing lasting (see [`Lease::deadline`]).
+    /// nothing lasting (see [`Permit::deadline`]).
     ///
     /// # Errors
     ///
@@ -24,25 +24,47 @@ impl<S: Storage> Engine<S> {
         lease: &Lease,
         outcome: Outcome,
     ) -> Result<Released, StorageError> {
-        let Some(i) = self.pool.find(&lease.proxy) else {
+        self.settle(now, &lease.permit, &lease.key, outcome)
+    }
+
+    /// Whether a release with this outcome looks at the time. A shell whose clock is dear need not ask it
+    /// otherwise: a success only ever resets a count.
+    pub fn looks_at_time(&self, outcome: Outcome) -> bool {
+        outcome != Outcome::Success || self.config.strategy == StrategyKind::LeastUsed
+    }
+
+    /// [`Engine::release`] with the key apart. Only a failed or a blocked request needs its key; for the
+    /// others it may be empty.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn settle(
+        &mut self,
+        now: u64,
+        permit: &Permit,
+        key: &str,
+        outcome: Outcome,
+    ) -> Result<Released, StorageError> {
+        let Some(i) = self.pool.find(&permit.proxy) else {
             // Rule 8: the proxy is gone, and nothing that is said about it matters any more.
             return Ok(Released::default());
         };
         let proxy = &self.pool.get(i).key;
-        let keyed = key::is_well_formed(&lease.key);
+        let keyed = key::is_well_formed(key);
         if keyed && outcome == Outcome::Blocked {
             // Before the session ends, so that the next acquire cannot miss it.
-            self.remember_block(now, proxy, &lease.key)?;
+            self.remember_block(now, proxy, key)?;
         }
         let ended_session = match outcome {
-            Outcome::Failure => self.end_session(now, keyed, lease, Mark::Failed)?,
-            Outcome::Blocked => self.end_session(now, keyed, lease, Mark::Blocked)?,
-            Outcome::Success | Outcome::Cancelled => false,
+            Outcome::Failure if keyed => self.end_session(now, key, permit, Mark::Failed)?,
+            Outcome::Blocked if keyed => self.end_session(now, key, permit, Mark::Blocked)?,
+            _ => false,
         };
-        let breaker = self.report(now, proxy, lease, outcome)?;
+        let breaker = self.report(now, proxy, permit, outcome)?;
         if self.config.strategy == StrategyKind::LeastUsed {
             let window = self.config.lease_timeout_ms;
-            in_flight::end(&self.storage, proxy, lease.acquired_at, now, window)?;
+            in_flight::end(&self.storage, proxy, permit.acquired_at, now, window)?;
         }
         Ok(Released {
             ended_session,
@@ -54,16 +76,16 @@ impl<S: Storage> Engine<S> {
         &self,
         now: u64,
         proxy: &str,
-        lease: &Lease,
+        permit: &Permit,
         outcome: Outcome,
     ) -> Result<Change, StorageError> {
-        let pass = lease.pass();
+        let pass = permit.pass();
         let policy = &self.config.breaker;
         match outcome {
             Outcome::Success => gate::report(&self.storage, proxy, |b| b.succeeded(pass)),
             Outcome::Failure => gate::report(&self.storage, proxy, |b| b.failed(now, pass, policy)),
             // Only a probe has something to give back.
-            Outcome::Blocked | Outcome::Cancelled if lease.probe => {
+            Outcome::Blocked | Outcome::Cancelled if permit.probe => {
                 gate::report(&self.storage, proxy, |b| b.said_nothing(now, pass))
             }
             Outcome::Blocked | Outcome::Cancelled => Ok(Change::None),
@@ -73,14 +95,14 @@ impl<S: Storage> Engine<S> {
     fn end_session(
         &self,
         now: u64,
-        keyed: bool,
-        lease: &Lease,
+        key: &str,
+        permit: &Permit,
         mark: Mark,
     ) -> Result<bool, StorageError> {
-        if !keyed || lease.generation == 0 {
+        if permit.generation == 0 {
             return Ok(false);
         }
-        table::end(&self.storage, &lease.key, lease.generation, now, mark)
+        table::end(&self.storage, key, permit.generation, now, mark)
     }
 
     fn remember_block(&self, now: u64, proxy: &str, session: &str) -> Result<(), StorageError> {

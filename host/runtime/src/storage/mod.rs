@@ -1,8 +1,10 @@
 //! Where state lives.
 //!
 //! A back end implements [`Storage`]: four atomic operations on small fixed-size cells. Plugins reach
-//! it through their `storage` import, so whatever shares a back end decides as one.
+//! it through their `storage` import, so whatever shares a back end decides as one. A back end of your own
+//! is right when it passes [`conformance`].
 
+pub mod conformance;
 mod memory;
 
 pub use memory::MemoryProxyStore;

@@ -1,0 +1,45 @@
+//! For this repository's benchmarks: one instance, without what a manager adds. Not part of the API.
+
+use std::sync::Arc;
+
+use remora_core::{Config, Grant, Lease, Outcome, ProxySpec, Released, Request, Storage};
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::plugin::Plugin;
+
+/// One instance of a plugin.
+pub struct Instance(crate::instance::Instance);
+
+impl Instance {
+    /// Makes one.
+    pub fn new(
+        plugin: &Plugin,
+        clock: Arc<dyn Clock>,
+        storage: Arc<dyn Storage + Send + Sync>,
+    ) -> Result<Self, Error> {
+        Ok(Self(plugin.instantiate(clock, storage)?))
+    }
+
+    /// `control.configure` and `control.add-proxies`.
+    pub fn set_up(&mut self, config: &Config, proxies: &[ProxySpec]) -> Result<(), Error> {
+        self.0.configure(config)?;
+        Ok(self.0.add_proxies(proxies)?)
+    }
+
+    /// `control.set-health`: the cheapest call there is, no import and no string.
+    pub fn set_health(&mut self, id: Uuid, healthy: bool) -> Result<bool, Error> {
+        Ok(self.0.set_health(id, healthy)?)
+    }
+
+    /// `egress.acquire`
+    pub fn acquire(&mut self, request: &Request<'_>) -> Result<Grant, Error> {
+        Ok(self.0.acquire(request)?)
+    }
+
+    /// `egress.release`
+    pub fn release(&mut self, lease: &Lease, outcome: Outcome) -> Result<Released, Error> {
+        Ok(self.0.release(lease, outcome)?)
+    }
+}

@@ -1,0 +1,356 @@
+//! What every back end has to hold, as a suite that anybody can run on theirs.
+//!
+//! ```
+//! use remora_host::storage::{MemoryProxyStore, conformance};
+//!
+//! for check in conformance::CHECKS {
+//!     check.run(&MemoryProxyStore::default()).unwrap();
+//! }
+//! ```
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Debug;
+use std::thread;
+
+use remora_core::{Cell, Exchange, MAX_KEY_LEN, Storage, StorageError, Table};
+
+/// One thing that a back end has to hold. Each check wants an empty store.
+#[derive(Clone, Copy)]
+pub struct Check {
+    /// The rule that it checks.
+    pub name: &'static str,
+    check: fn(&(dyn Storage + Send + Sync)) -> Answer,
+}
+
+impl Debug for Check {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Check {
+    /// Runs it on an empty store.
+    ///
+    /// # Errors
+    ///
+    /// What the store did, and what it should have done.
+    pub fn run(&self, store: &(dyn Storage + Send + Sync)) -> Result<(), String> {
+        (self.check)(store).map_err(|error| format!("{}: {error}", self.name))
+    }
+}
+
+type Answer = Result<(), String>;
+
+/// The suite.
+pub const CHECKS: [Check; 8] = [
+    Check {
+        name: "what is stored is loaded, and only where it was stored",
+        check: round_trip,
+    },
+    Check {
+        name: "a compare-and-exchange changes nothing unless the value is the expected one",
+        check: conflict,
+    },
+    Check {
+        name: "of many writers at once exactly one wins each round",
+        check: one_winner,
+    },
+    Check {
+        name: "of many creators of an entry exactly one wins",
+        check: one_creator,
+    },
+    Check {
+        name: "the first to expire come first, and are counted",
+        check: expiry_order,
+    },
+    Check {
+        name: "an entry that does not expire is not in the queue for expiry",
+        check: never,
+    },
+    Check {
+        name: "a scan in pages answers every entry that stays",
+        check: scan,
+    },
+    Check {
+        name: "keys may be of every byte and length that the contract allows",
+        check: odd_keys,
+    },
+];
+
+/// A moment far enough ahead that no back end drops an entry during a check: the year 2100.
+const LATER: u64 = 4_102_444_800_000;
+
+fn cell(a: u64, expires_at: u64) -> Cell {
+    Cell {
+        words: [a, 1, 2, 3, 4, u64::MAX],
+        expires_at,
+    }
+}
+
+fn same<T: PartialEq + Debug>(what: &str, got: T, wanted: T) -> Answer {
+    if got == wanted {
+        return Ok(());
+    }
+    Err(format!("{what}: {got:?}, not {wanted:?}"))
+}
+
+fn failed(error: StorageError) -> String {
+    format!("the store failed: {error}")
+}
+
+fn set(
+    store: &dyn Storage,
+    table: Table,
+    key: &str,
+    old: Option<&Cell>,
+    new: Option<&Cell>,
+) -> Result<Exchange, String> {
+    store.compare_exchange(table, key, old, new).map_err(failed)
+}
+
+fn round_trip(store: &(dyn Storage + Send + Sync)) -> Answer {
+    let tables: Vec<Table> = (0..Table::COUNT).filter_map(Table::from_index).collect();
+    for (i, table) in tables.iter().enumerate() {
+        let value = cell(i as u64, LATER + i as u64);
+        same(
+            "a new key",
+            store.load(*table, "key").map_err(failed)?,
+            None,
+        )?;
+        same(
+            "store",
+            set(store, *table, "key", None, Some(&value))?,
+            Exchange::Stored,
+        )?;
+    }
+    for (i, table) in tables.iter().enumerate() {
+        let value = cell(i as u64, LATER + i as u64);
+        same(
+            "load",
+            store.load(*table, "key").map_err(failed)?,
+            Some(value),
+        )?;
+        same(
+            "remove",
+            set(store, *table, "key", Some(&value), None)?,
+            Exchange::Stored,
+        )?;
+        same("removed", store.load(*table, "key").map_err(failed)?, None)?;
+    }
+    Ok(())
+}
+
+fn conflict(store: &(dyn Storage + Send + Sync)) -> Answer {
+    let table = Table::Sessions;
+    let (one, two) = (cell(1, LATER), cell(2, LATER));
+    let gone = set(store, table, "key", Some(&one), Some(&two))?;
+    same(
+        "exchange of an absent entry",
+        gone,
+        Exchange::Conflict(None),
+    )?;
+    set(store, table, "key", None, Some(&one))?;
+    let there = Exchange::Conflict(Some(one));
+    same(
+        "a second creation",
+        set(store, table, "key", None, Some(&two))?,
+        there,
+    )?;
+    let mut others = vec![cell(1, LATER + 1)];
+    for word in 0..6 {
+        let mut other = one;
+        other.words[word] ^= 1;
+        others.push(other);
+    }
+    for other in others {
+        same(
+            "another value",
+            set(store, table, "key", Some(&other), Some(&two))?,
+            there,
+        )?;
+        same(
+            "its removal",
+            set(store, table, "key", Some(&other), None)?,
+            there,
+        )?;
+    }
+    same(
+        "the value",
+        store.load(table, "key").map_err(failed)?,
+        Some(one),
+    )
+}
+
+const WRITERS: u64 = 8;
+
+fn one_winner(store: &(dyn Storage + Send + Sync)) -> Answer {
+    const ROUNDS: u64 = 500;
+    let table = Table::Breakers;
+    set(store, table, "counter", None, Some(&cell(0, Cell::NEVER)))?;
+    let count = || -> Answer {
+        for _ in 0..ROUNDS {
+            let mut seen = store.load(table, "counter").map_err(failed)?;
+            loop {
+                let Some(current) = seen else {
+                    return Err("the entry is gone".into());
+                };
+                let next = cell(current.words[0] + 1, Cell::NEVER);
+                match set(store, table, "counter", Some(&current), Some(&next))? {
+                    Exchange::Stored => break,
+                    Exchange::Conflict(other) => seen = other,
+                }
+            }
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(count)).collect();
+        writers
+            .into_iter()
+            .try_for_each(|w| w.join().map_err(|_| "a writer panicked".to_owned())?)
+    })?;
+    let value = store.load(table, "counter").map_err(failed)?;
+    same(
+        "increments",
+        value,
+        Some(cell(ROUNDS * WRITERS, Cell::NEVER)),
+    )
+}
+
+fn one_creator(store: &(dyn Storage + Send + Sync)) -> Answer {
+    for round in 0..200 {
+        let key = format!("round-{round}");
+        let create = |i: u64| set(store, Table::Sessions, &key, None, Some(&cell(i, LATER)));
+        let answers: Vec<Exchange> = thread::scope(|scope| {
+            let creators: Vec<_> = (0..WRITERS)
+                .map(|i| scope.spawn(move || create(i)))
+                .collect();
+            let joined = creators.into_iter().map(|c| c.join());
+            joined
+                .map(|answer| answer.map_err(|_| "a creator panicked".to_owned())?)
+                .collect::<Result<_, String>>()
+        })?;
+        let winners = answers.iter().filter(|a| **a == Exchange::Stored).count();
+        same("winners", winners, 1)?;
+        let held = store.load(Table::Sessions, &key).map_err(failed)?;
+        for answer in answers {
+            if let Exchange::Conflict(seen) = answer {
+                same("what a loser was shown", seen, held)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn expiry_order(store: &(dyn Storage + Send + Sync)) -> Answer {
+    let table = Table::Blocks;
+    let mut held = HashMap::new();
+    for i in 0..300_u64 {
+        // In no order: 7 has no divisor in common with 300.
+        let value = cell(i, LATER + i * 7 % 300);
+        set(store, table, &format!("key-{i}"), None, Some(&value))?;
+        held.insert(format!("key-{i}"), value);
+    }
+    for i in (0..300_u64).step_by(3) {
+        let key = format!("key-{i}");
+        let (old, new) = (held[&key], cell(i, LATER + 1_000 + i));
+        let new = (i % 2 == 0).then_some(new);
+        set(store, table, &key, Some(&old), new.as_ref())?;
+        match new {
+            Some(new) => held.insert(key, new),
+            None => held.remove(&key),
+        };
+    }
+    let mut wanted: Vec<(u64, String)> = held
+        .iter()
+        .map(|(key, cell)| (cell.expires_at, key.clone()))
+        .collect();
+    wanted.sort();
+    for limit in [0, 1, 5, 1_000] {
+        let head = store.first_to_expire(table, limit).map_err(failed)?;
+        same("population", head.population, held.len() as u64)?;
+        let got = head
+            .entries
+            .iter()
+            .map(|(key, cell)| (cell.expires_at, key.clone()));
+        let first: Vec<_> = wanted.iter().take(limit as usize).cloned().collect();
+        same("the first to expire", got.collect::<Vec<_>>(), first)?;
+    }
+    Ok(())
+}
+
+fn never(store: &(dyn Storage + Send + Sync)) -> Answer {
+    let table = Table::Sessions;
+    let (kept, expiring) = (cell(1, Cell::NEVER), cell(1, LATER));
+    set(store, table, "kept", None, Some(&kept))?;
+    let head = store.first_to_expire(table, 10).map_err(failed)?;
+    same("head", (head.population, head.entries.len()), (0, 0))?;
+    set(store, table, "kept", Some(&kept), Some(&expiring))?;
+    let head = store.first_to_expire(table, 10).map_err(failed)?;
+    same(
+        "head once it expires",
+        (head.population, head.entries.len()),
+        (1, 1),
+    )?;
+    set(store, table, "kept", Some(&expiring), Some(&kept))?;
+    let head = store.first_to_expire(table, 10).map_err(failed)?;
+    same(
+        "head once it does not",
+        (head.population, head.entries.len()),
+        (0, 0),
+    )
+}
+
+fn scan(store: &(dyn Storage + Send + Sync)) -> Answer {
+    let table = Table::Sessions;
+    let keys: HashSet<String> = (0..500).map(|i| format!("stays-{i}")).collect();
+    for key in &keys {
+        set(store, table, key, None, Some(&cell(1, LATER)))?;
+    }
+    for limit in [1, 7, 10_000] {
+        let mut seen = HashSet::new();
+        let mut cursor = None;
+        for page in 0.. {
+            let answer = store.scan(table, cursor, limit).map_err(failed)?;
+            seen.extend(answer.entries.into_iter().map(|(key, _)| key));
+            cursor = answer.next;
+            if cursor.is_none() {
+                break;
+            }
+            if page > 10_000 {
+                return Err("the scan does not end".into());
+            }
+            // What comes and goes meanwhile must not hide what stays.
+            let passing = format!("passing-{page}");
+            let value = cell(page, LATER);
+            set(store, table, &passing, None, Some(&value))?;
+            set(store, table, &passing, Some(&value), None)?;
+        }
+        seen.retain(|key| key.starts_with("stays"));
+        same("entries seen", seen.len(), keys.len())?;
+    }
+    Ok(())
+}
+
+fn odd_keys(store: &(dyn Storage + Send + Sync)) -> Answer {
+    let mut keys: Vec<String> = (0x21..=0x7e_u8)
+        .map(|b| char::from(b).to_string())
+        .collect();
+    keys.extend((0x21..=0x7e_u8).map(|b| format!("key{}end", char::from(b))));
+    keys.extend([253, MAX_KEY_LEN - 1, MAX_KEY_LEN].map(|len| "k".repeat(len)));
+    for (i, key) in keys.iter().enumerate() {
+        let stored = set(
+            store,
+            Table::Sessions,
+            key,
+            None,
+            Some(&cell(i as u64, LATER)),
+        )?;
+        same("store", stored, Exchange::Stored)?;
+    }
+    for (i, key) in keys.iter().enumerate() {
+        let loaded = store.load(Table::Sessions, key).map_err(failed)?;
+        same("load", loaded, Some(cell(i as u64, LATER)))?;
+    }
+    Ok(())
+}
