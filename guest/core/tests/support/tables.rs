@@ -1,6 +1,8 @@
 //! The plainest storage that keeps the contract: ordered maps behind one mutex, so that the order of
 //! expiry is exact and ties are broken by key.
 
+#![allow(dead_code)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
