@@ -2,7 +2,7 @@
 
 use std::sync::Barrier;
 
-use remora_core::{BreakerChange, End, Grant, Outcome, Reason, Released};
+use remora_core::{BreakerChange, End, Grant, Lease, Outcome, Reason, Released, Request};
 
 use crate::support::{World, domain, proxy};
 
@@ -57,6 +57,9 @@ fn a_failure_moves_the_session_to_a_fresh_proxy() {
     for i in 0..20 {
         let host = format!("{i}.example");
         let first = client.acquire(&host).lease;
+        // The other proxy has its turn, so that the next in turn is the one that fails.
+        let between = client.acquire(&format!("between-{i}.example")).lease;
+        assert_ne!(between.proxy, first.proxy);
         assert!(client.fail(&first).ended_session);
         let second = client.acquire(&host);
         assert_eq!(second.reason, Reason::Rebound(End::Failed));
@@ -123,10 +126,7 @@ fn the_fence_holds_while_the_clock_stands_still() {
     let mut old = Vec::new();
     for i in 0..200 {
         let lease = client.acquire("shop.example").lease;
-        assert!(
-            old.iter()
-                .all(|o: &remora_core::Lease| o.generation != lease.generation)
-        );
+        assert!(old.iter().all(|o: &Lease| o.generation != lease.generation));
         // Every lease of the past fails again, in the same millisecond, to no effect.
         for late in old.iter().rev().take(3) {
             assert!(!client.fail(late).ended_session);
@@ -165,22 +165,36 @@ fn a_lease_is_released_from_another_instance_than_the_one_that_acquired_it() {
 fn what_a_request_has_tried_is_left_aside_while_another_proxy_is_admitted() {
     let world = World::new(domain(1_000), 3);
     let mut client = world.client();
-    let mut tried = Vec::new();
-    for i in 0..3 {
-        let host = format!("{i}.example");
-        let request = remora_core::Request {
-            target: &host,
-            tried: &tried,
-            ..Default::default()
+    let mut host = 0;
+    let mut pick = |tried: &[_]| {
+        host += 1;
+        let request = Request {
+            target: &format!("{host}.example"),
+            tried,
+            ..Request::default()
         };
-        let lease = client.try_request(&request).unwrap().lease;
-        assert!(!tried.contains(&lease.proxy));
-        tried.push(lease.proxy);
-    }
-    let request = remora_core::Request {
-        target: "last.example",
-        tried: &tried,
-        ..Default::default()
+        client.try_request(&request).unwrap().lease.proxy
     };
-    assert!(client.try_request(&request).is_ok());
+    let [one, two, three] = [proxy(1), proxy(2), proxy(3)];
+    // Each time the first in turn is one that was tried.
+    assert_eq!(pick(&[one]), two);
+    assert_eq!(pick(&[three, one]), two);
+    assert_eq!(pick(&[three]), one);
+    assert_eq!(pick(&[two, three]), one);
+    // All of them: better one of those than none.
+    assert_eq!(pick(&[one, two, three]), two);
+}
+
+/// The fence must hold across a store that was lost, too: generations come from the clock then.
+#[test]
+fn a_lease_from_before_the_store_was_lost_kills_nothing() {
+    let before = World::new(domain(1_000), 2);
+    let after = World::new(domain(1_000), 2);
+    let late = before.client().acquire("shop.example").lease;
+    after.advance(1);
+    let mut client = after.client();
+    let newer = client.acquire("shop.example").lease;
+    assert_ne!(newer.generation, late.generation);
+    assert!(!client.fail(&late).ended_session);
+    assert_eq!(client.acquire("shop.example").reason, Reason::Hit);
 }

@@ -15,5 +15,6 @@ mod policy;
 mod pool;
 mod probe;
 mod rotation;
+mod shell;
 mod strict;
 mod table;

@@ -13,3 +13,4 @@ mod binding;
 mod bounds;
 mod breaker;
 mod fence;
+mod rotation;
