@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+"""Plants the mutants of mutants.toml in a copy of guest/core, one at a time, and requires that each is
+caught by the tests named for it.
+
+    tests/mutants/run.py            all of them
+    tests/mutants/run.py 7 fence    those of rule 7, and those whose name contains "fence"
+
+A mutant that survives fails the run. So does one that cannot be planted or does not compile, since
+nothing is shown by it. The copy and its build live below the target directory, so that a mutant costs
+one small rebuild.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "mutants"
+COPY = TARGET / "workspace"
+BINARIES = ["rules", "model", "schedules"]
+PATIENCE = 180  # seconds that one step may take, a hang included
+CARGO = ["cargo", "test", "--offline", "--quiet", "-p", "remora-core", "--all-features"]
+ENV = os.environ | {
+    "CARGO_TARGET_DIR": str(TARGET),
+    "CARGO_PROFILE_DEV_DEBUG": "0",
+    # A failing case is enough; nobody reads the smallest one here.
+    "PROPTEST_MAX_SHRINK_ITERS": "0",
+    "RUST_BACKTRACE": "0",
+    "RUSTFLAGS": "--cap-lints=allow",
+}
+
+
+class Unusable(Exception):
+    """The harness, not the tests, is at fault."""
+
+
+def copy_workspace():
+    """A workspace with nothing in it but guest/core, under the same dependencies and profiles."""
+    shutil.rmtree(COPY, ignore_errors=True)
+    core = COPY / "guest" / "core"
+    # Fresh time stamps: cargo must never take the build of an old mutant for the build of this copy.
+    shutil.copytree(ROOT / "guest" / "core", core, copy_function=shutil.copyfile)
+    shutil.copyfile(ROOT / "Cargo.lock", COPY / "Cargo.lock")
+    manifest = (ROOT / "Cargo.toml").read_text()
+    manifest = re.sub(r"(?ms)^default-members = \[.*?\]\n", "", manifest)
+    manifest, found = re.subn(r"(?ms)^members = \[.*?\]", 'members = ["guest/core"]', manifest)
+    if found != 1:
+        raise Unusable("no list of members in Cargo.toml")
+    (COPY / "Cargo.toml").write_text(manifest)
+    return core / "src"
+
+
+def cargo(arguments, what):
+    try:
+        return subprocess.run(
+            CARGO + arguments,
+            cwd=COPY,
+            env=ENV,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=PATIENCE if what else None,
+        )
+    except subprocess.TimeoutExpired:
+        raise Unusable(f"{what} took more than {PATIENCE} s") from None
+
+
+def build(binaries, what):
+    tests = [argument for binary in binaries for argument in ("--test", binary)]
+    built = cargo(["--no-run", *tests], what)
+    if built.returncode != 0:
+        errors = [line for line in built.stdout.splitlines() if line.startswith("error")]
+        raise Unusable("does not compile: " + "; ".join(errors[:3]))
+
+
+def failing(test, what):
+    """The names of the tests that fail; `test` is a binary and an optional filter."""
+    binary, *filters = test.split()
+    run = cargo(["--test", binary, "--", "--format=pretty", *filters], what)
+    failed = re.findall(r"(?m)^test (\S+) \.\.\. FAILED$", run.stdout)
+    ran = re.findall(r"(?m)^test result: \w+\. (\d+) passed; (\d+) failed", run.stdout)
+    if not ran or ran[-1] == ("0", "0"):
+        raise Unusable(f"no tests ran for `{test}`:\n{run.stdout[-2000:]}")
+    return failed
+
+
+def plant(sources, mutant):
+    """Plants a mutant; answers with the file and its text before."""
+    file = sources / mutant["file"]
+    text = file.read_text()
+    found = text.count(mutant["find"])
+    if found != 1:
+        raise Unusable(f"`find` is {found} times in {mutant['file']}")
+    file.write_text(text.replace(mutant["find"], mutant["replace"]))
+    return file, text
+
+
+def catch(sources, mutant):
+    """The names of the tests that catch a mutant."""
+    file, text = plant(sources, mutant)
+    try:
+        build([mutant["test"].split()[0]], "the build")
+        return failing(mutant["test"], "the test")
+    finally:
+        file.write_text(text)
+
+
+def wanted(mutant, arguments):
+    asked = [str(mutant["rule"]) == a or a in mutant["name"] for a in arguments if a]
+    return not asked or any(asked)
+
+
+def main():
+    begin = time.monotonic()
+    table = tomllib.loads((Path(__file__).parent / "mutants.toml").read_text())["mutant"]
+    mutants = [mutant for mutant in table if wanted(mutant, sys.argv[1:])]
+    missing = set(range(1, 13)) - {mutant["rule"] for mutant in table}
+    if missing:
+        sys.exit(f"no mutant for rule {sorted(missing)}")
+
+    sources = copy_workspace()
+    try:
+        build(BINARIES, None)
+        for binary in BINARIES:
+            if failed := failing(binary, "the test"):
+                sys.exit(f"without any mutant these fail: {', '.join(failed)}")
+    except Unusable as error:
+        sys.exit(f"without any mutant: {error}")
+    print(f"without a mutant every test passes ({time.monotonic() - begin:.0f} s)\n")
+
+    width = max(len(mutant["name"]) for mutant in mutants)
+    print(f"{'rule':>4}  {'mutant':<{width}}  caught by")
+    print(f"{'-' * 4}  {'-' * width}  {'-' * 40}")
+    failures = 0
+    for mutant in mutants:
+        binary = mutant["test"].split()[0]
+        try:
+            caught = catch(sources, mutant)
+            verdict = f"{binary}: {caught[0]}" if caught else "NOT CAUGHT"
+            if len(caught) > 1:
+                verdict += f" and {len(caught) - 1} more"
+        except Unusable as error:
+            caught, verdict = [], f"UNUSABLE: {error}"
+        failures += not caught
+        print(f"{mutant['rule']:>4}  {mutant['name']:<{width}}  {verdict}", flush=True)
+
+    print(f"\n{len(mutants) - failures} passed, {failures} failed ({time.monotonic() - begin:.0f} s)")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
