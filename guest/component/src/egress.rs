@@ -11,10 +11,7 @@ use crate::bindings::remora::egress::clock;
 use crate::{ENGINE, Plugin, with_engine};
 
 impl Guest for Plugin {
-    fn acquire(
-        target: Option<String>,
-        options: Option<Options>,
-    ) -> Result<Grant, AcquireError> {
+    fn acquire(target: Option<String>, options: Option<Options>) -> Result<Grant, AcquireError> {
         #[cfg(feature = "trap")]
         assert!(
             !target.as_deref().unwrap_or("").starts_with("trap."),

@@ -12,6 +12,17 @@ impl Storage for HostStorage {
         Ok(value.map(Cell::from))
     }
 
+    fn load_pair(
+        &self,
+        first: (Table, &str),
+        second: (Table, &str),
+    ) -> Result<(Option<Cell>, Option<Cell>), StorageError> {
+        let (table, key) = first;
+        let (other_table, other_key) = second;
+        let (one, two) = host::load_pair(table.index(), key, other_table.index(), other_key)?;
+        Ok((one.map(Cell::from), two.map(Cell::from)))
+    }
+
     fn compare_exchange(
         &self,
         table: Table,

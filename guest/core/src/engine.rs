@@ -11,6 +11,7 @@ use crate::breaker::{Change, Pass};
 use crate::config::Config;
 use crate::error::Invalid;
 use crate::gate;
+use crate::hints::Hints;
 use crate::policy::Policies;
 use crate::pool::{Pool, ProxyId, ProxySpec};
 use crate::session::Reason;
@@ -125,6 +126,7 @@ pub struct Engine<S> {
     pool: Pool,
     /// The key of the request at hand; kept so that a hit does not allocate it.
     key: String,
+    hints: Hints,
 }
 
 impl<S: Storage> Engine<S> {
@@ -136,6 +138,7 @@ impl<S: Storage> Engine<S> {
             policies: Policies::default(),
             pool: Pool::default(),
             key: String::new(),
+            hints: Hints::default(),
         }
     }
 

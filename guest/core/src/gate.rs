@@ -9,12 +9,17 @@ pub(crate) struct Seen {
     cell: Option<Cell>,
 }
 
+impl Seen {
+    pub(crate) fn new(cell: Option<Cell>) -> Result<Self, StorageError> {
+        Ok(Self {
+            breaker: Breaker::decode(cell.as_ref())?,
+            cell,
+        })
+    }
+}
+
 pub(crate) fn look<S: Storage>(storage: &S, proxy: &str) -> Result<Seen, StorageError> {
-    let cell = storage.load(Table::Breakers, proxy)?;
-    Ok(Seen {
-        breaker: Breaker::decode(cell.as_ref())?,
-        cell,
-    })
+    Seen::new(storage.load(Table::Breakers, proxy)?)
 }
 
 /// Tries to be the one probe of a breaker whose probe is due. `None`: somebody else was faster.

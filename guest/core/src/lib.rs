@@ -15,6 +15,7 @@
 //! | `table` | the session table: look up, bind, end, bound its size |
 //! | `breaker` | when a proxy's circuit breaker opens, probes and closes |
 //! | `gate` | the breaker applied to stored state that others change too |
+//! | `hints` | nothing: which two values a hit will probably need |
 //! | `avoid` | which exits a target has blocked |
 //! | `in_flight` | how many requests a proxy carries |
 //! | `rotation` | which proxy a new session gets; one file a strategy |
@@ -32,6 +33,7 @@ mod draw;
 mod engine;
 mod error;
 mod gate;
+mod hints;
 mod in_flight;
 mod key;
 mod policy;

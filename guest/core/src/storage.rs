@@ -139,6 +139,16 @@ pub trait Storage {
     /// The entry's value, `None` when there is none.
     fn load(&self, table: Table, key: &str) -> Result<Option<Cell>, StorageError>;
 
+    /// Two loads in one go, the first one not later than the second. A back end for which a call is a round
+    /// trip makes it one.
+    fn load_pair(
+        &self,
+        first: (Table, &str),
+        second: (Table, &str),
+    ) -> Result<(Option<Cell>, Option<Cell>), StorageError> {
+        Ok((self.load(first.0, first.1)?, self.load(second.0, second.1)?))
+    }
+
     /// Sets the entry to `new` (removes it for `None`) if it is equal to `expected` now.
     fn compare_exchange(
         &self,
@@ -159,6 +169,14 @@ pub trait Storage {
 impl<S: Storage + ?Sized> Storage for &S {
     fn load(&self, table: Table, key: &str) -> Result<Option<Cell>, StorageError> {
         (**self).load(table, key)
+    }
+
+    fn load_pair(
+        &self,
+        first: (Table, &str),
+        second: (Table, &str),
+    ) -> Result<(Option<Cell>, Option<Cell>), StorageError> {
+        (**self).load_pair(first, second)
     }
 
     fn compare_exchange(

@@ -22,7 +22,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    fn new(cell: Option<Cell>) -> Result<Self, StorageError> {
+    pub(crate) fn new(cell: Option<Cell>) -> Result<Self, StorageError> {
         let session = cell.as_ref().map(Session::decode).transpose()?;
         Ok(Self { session, cell })
     }

@@ -44,6 +44,18 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> Result<()> {
             .map_err(WitError::from),))
     })?;
     storage.func_wrap(
+        "load-pair",
+        |store: Store<'_>, (one, key, two, other_key): (u8, WasmStr, u8, WasmStr)| {
+            let (key, other_key) = (key.to_str(&store)?, other_key.to_str(&store)?);
+            let storage = &store.data().storage;
+            let loaded = with_table(one, |one| {
+                with_table(two, |two| storage.load_pair((one, &key), (two, &other_key)))
+            });
+            let loaded = loaded.map(|(a, b)| (a.map(wit::Cell::from), b.map(wit::Cell::from)));
+            Ok((loaded.map_err(WitError::from),))
+        },
+    )?;
+    storage.func_wrap(
         "compare-exchange",
         |store: Store<'_>,
          (table, key, expected, new): (u8, WasmStr, Option<wit::Cell>, Option<wit::Cell>)| {

@@ -30,7 +30,7 @@ fn a_component_imports_a_clock_and_storage_and_nothing_else() {
         imports.sort();
         let expected = [
             ("remora:egress/clock@0.1.0".to_owned(), 1),
-            ("remora:egress/storage@0.1.0".to_owned(), 4),
+            ("remora:egress/storage@0.1.0".to_owned(), 5),
             ("remora:egress/types@0.1.0".to_owned(), 0),
         ];
         assert_eq!(imports, expected);

@@ -3,7 +3,7 @@
 use alloc::string::String;
 
 use super::{Engine, Grant, Lease, Permit, Request};
-use crate::breaker::{Admission, Pass};
+use crate::breaker::{Admission, Breaker, Pass};
 use crate::draw::Draw;
 use crate::error::{AcquireError, KeyError};
 use crate::gate;
@@ -24,6 +24,12 @@ struct Choice {
     proxy: usize,
     ticket: u64,
     pass: Pass,
+}
+
+/// The breaker of the proxy that a key was thought to be bound to.
+struct Guessed {
+    proxy: usize,
+    breaker: Breaker,
 }
 
 /// Where a key stands.
@@ -137,17 +143,17 @@ impl<S: Storage> Engine<S> {
 
     /// The key sticks: the live session's proxy, or a new session.
     fn stay_or_bind(
-        &self,
+        &mut self,
         now: u64,
         key: &str,
         policy: &Sticky,
         request: &Request<'_>,
     ) -> Result<(Permit, Reason), AcquireError> {
-        let mut seen = table::load(&self.storage, key)?;
+        let (mut seen, mut guessed) = self.look(key)?;
         // Rule 3: whoever finds the key changed under its own bind has lost the race and adopts.
         let mut raced = false;
         for _ in 0..ATTEMPTS {
-            let (previous, reason) = match self.standing(now, &seen, policy)? {
+            let (previous, reason) = match self.standing(now, key, &seen, guessed.take(), policy)? {
                 Standing::Live(session, proxy) => {
                     match self.touch(now, key, &seen, &session, policy)? {
                         Some(current) => seen = current,
@@ -175,6 +181,7 @@ impl<S: Storage> Engine<S> {
                 None => {
                     let max = self.config.max_sessions;
                     table::make_room(&self.storage, Table::Sessions, key, now, max)?;
+                    self.hints.note(key, choice.proxy);
                     return Ok((self.grant(now, &choice, choice.ticket), reason));
                 }
                 Some(current) => {
@@ -187,8 +194,27 @@ impl<S: Storage> Engine<S> {
         Err(StorageError::Contended.into())
     }
 
+    /// The key's session and, if the guess is good, its proxy's breaker.
+    fn look(&self, key: &str) -> Result<(Seen, Option<Guessed>), StorageError> {
+        let guess = self.hints.guess(key).filter(|i| *i < self.pool.len());
+        let Some(proxy) = guess else {
+            return Ok((table::load(&self.storage, key)?, None));
+        };
+        let breaker = (Table::Breakers, &*self.pool.get(proxy).key);
+        let (session, breaker) = self.storage.load_pair((Table::Sessions, key), breaker)?;
+        let breaker = gate::Seen::new(breaker)?.breaker;
+        Ok((Seen::new(session)?, Some(Guessed { proxy, breaker })))
+    }
+
     /// Rule 4: where the key stands now.
-    fn standing(&self, now: u64, seen: &Seen, policy: &Sticky) -> Result<Standing, StorageError> {
+    fn standing(
+        &mut self,
+        now: u64,
+        key: &str,
+        seen: &Seen,
+        guessed: Option<Guessed>,
+        policy: &Sticky,
+    ) -> Result<Standing, StorageError> {
         let Some(session) = seen.session else {
             return Ok(Standing::Vacant);
         };
@@ -199,7 +225,13 @@ impl<S: Storage> Engine<S> {
         let Some(proxy) = in_pool.filter(|i| self.pool.serves(*i, &Wanted::Any)) else {
             return Ok(Standing::Ended(session, End::Removed));
         };
-        let breaker = gate::look(&self.storage, &self.pool.get(proxy).key)?.breaker;
+        let breaker = match guessed {
+            Some(guessed) if guessed.proxy == proxy => guessed.breaker,
+            _ => {
+                self.hints.note(key, proxy);
+                gate::look(&self.storage, &self.pool.get(proxy).key)?.breaker
+            }
+        };
         if !breaker.keeps(session.era, now) {
             return Ok(Standing::Ended(session, End::Open));
         }

@@ -2,7 +2,9 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use remora_core::{Config, Engine, Mode, ProxySpec, Request, Sticky};
@@ -103,17 +105,14 @@ pub fn native(pool: usize, sessions: usize) -> (Engine<MemoryProxyStore>, Arc<Sy
     engine.configure(config(2_000_000)).unwrap();
     engine.add_proxies(&proxies(pool)).unwrap();
     for i in 0..sessions {
-        let now = remora_host::Clock::now_ms(&*clock);
+        let now = now(&clock);
         engine.acquire(now, &request(&site(i))).unwrap();
     }
     (engine, clock)
 }
 
 /// A manager as an embedder has it.
-pub fn manager(pool: usize, sessions: usize) -> (tokio::runtime::Runtime, ProxyManager) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
+pub fn manager(pool: usize, sessions: usize) -> ProxyManager {
     let mgr = ProxyManager::builder()
         .config(ProxyConfig {
             sticky_policy: StickyPolicy::domain(Duration::from_secs(86_400)),
@@ -122,17 +121,51 @@ pub fn manager(pool: usize, sessions: usize) -> (tokio::runtime::Runtime, ProxyM
         })
         .build()
         .unwrap();
-    runtime.block_on(async {
-        let proxies = (0..pool).map(|i| {
-            Proxy::from_url(&format!("http://10.0.{}.{}:8080", i / 250, i % 250 + 1)).unwrap()
-        });
-        mgr.add_proxies(proxies.collect()).await.unwrap();
-        for i in 0..sessions {
-            mgr.acquire_for_domain(&site(i))
-                .await
-                .unwrap()
-                .mark_success();
-        }
+    let proxies = (0..pool).map(|i| {
+        Proxy::from_url(&format!("http://10.0.{}.{}:8080", i / 250, i % 250 + 1)).unwrap()
     });
-    (runtime, mgr)
+    poll(mgr.add_proxies(proxies.collect())).unwrap();
+    for i in 0..sessions {
+        poll(mgr.acquire_for_domain(&site(i)))
+            .unwrap()
+            .mark_success();
+    }
+    mgr
+}
+
+/// Runs a future that never waits: with storage in memory none of the library's does.
+pub fn poll<T>(future: impl Future<Output = T>) -> T {
+    let mut context = Context::from_waker(Waker::noop());
+    match pin!(future).poll(&mut context) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => panic!("it waited"),
+    }
+}
+
+pub fn now(clock: &SystemClock) -> u64 {
+    remora_host::Clock::now_ms(clock)
+}
+
+/// The keys of so many sessions, over and over, in an order that caches do not like.
+pub struct Keys {
+    keys: Vec<String>,
+    at: usize,
+}
+
+impl Keys {
+    pub fn new(count: usize) -> Self {
+        let keys = (0..count).map(site).collect();
+        Self { keys, at: 0 }
+    }
+
+    pub fn from(mut self, at: usize) -> Self {
+        self.at = at;
+        self
+    }
+
+    pub fn next(&mut self) -> &str {
+        // A prime: no divisor in common with a power of ten.
+        self.at = (self.at + 7_919) % self.keys.len();
+        &self.keys[self.at]
+    }
 }
