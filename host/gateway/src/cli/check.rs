@@ -1,0 +1,32 @@
+//! `remora check`
+
+use std::path::Path;
+
+use super::{Failure, table};
+use crate::config::{self, ConfigError};
+
+pub(super) async fn check(path: &Path) -> Result<(), Failure> {
+    let mut file = config::read(path)?;
+    let wrong = |error| ConfigError::Build {
+        path: path.display().to_string(),
+        error,
+    };
+    let addresses = file.addresses().map_err(wrong)?;
+    // Checking must not write: a record that is there already would be lost.
+    file.record = None;
+    let gateway = file.build().await.map_err(wrong)?;
+    let mut table = table(["proxy", "weight", "tags", "id"]);
+    for proxy in gateway.manager().proxies().await? {
+        let tags = proxy.tags.join(", ");
+        table.add_row([
+            proxy.url,
+            proxy.weight.to_string(),
+            tags,
+            proxy.id.to_string(),
+        ]);
+    }
+    println!("{}: good", path.display());
+    println!("{}", file.explain(&addresses));
+    println!("{table}");
+    Ok(())
+}
