@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{self, HeaderValue};
 use hyper::upgrade::Upgraded;
@@ -118,19 +118,18 @@ impl Upstream {
         timeouts: &Timeouts,
     ) -> Result<(Response<Incoming>, SendRequest<Body>), Fault> {
         self.authorize(&mut request);
-        if let Some(mut sender) = self.take_idle() {
-            // The proxy may close an idle connection at any time: then the request goes out again on a
-            // new one, if hyper can give it back untouched.
-            match head(sender.try_send_request(request), timeouts).await? {
+        // An upstream may close an idle connection at any time, some do after every response without saying
+        // so. Only what can be sent again goes out on one (RFC 9110 §9.2.2, RFC 9112 §9.3.1).
+        if let Some(again) = repeatable(&request)
+            && let Some(mut sender) = self.take_idle()
+        {
+            match head(sender.send_request(request), timeouts).await? {
                 Ok(response) => return Ok((response, sender)),
-                Err(mut error) => match error.take_message() {
-                    Some(untouched) => request = untouched,
-                    None => return Err(Fault::Reset),
-                },
+                Err(_) => request = again,
             }
         }
         let mut sender = self.connect(timeouts).await?;
-        match head(sender.try_send_request(request), timeouts).await? {
+        match head(sender.send_request(request), timeouts).await? {
             Ok(response) => Ok((response, sender)),
             Err(_) => Err(Fault::Reset),
         }
@@ -198,6 +197,19 @@ impl Upstream {
             idle.push((sender, Instant::now()));
         }
     }
+}
+
+/// A copy of a request that may be sent twice: nothing happens the second time that did not the first, and
+/// there is no body that would be gone.
+fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
+    if !request.method().is_idempotent() || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut again = Request::new(crate::reply::full(""));
+    *again.method_mut() = request.method().clone();
+    *again.uri_mut() = request.uri().clone();
+    again.headers_mut().clone_from(request.headers());
+    Some(again)
 }
 
 /// Waits for the response head.

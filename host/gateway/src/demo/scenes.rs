@@ -92,8 +92,8 @@ async fn rotation(stage: &Stage) -> Result<(), Failure> {
 async fn death(stage: &mut Stage) -> Result<usize, Failure> {
     let mut scene =
         Scene::new("3. A proxy dies: its sessions move, and its circuit breaker takes it out");
-    let news = |way| (Method::GET, "news.example", "/", way);
-    let before = ask(stage, &mut scene, news(Way::Connect), "its session's exit").await?;
+    let news = || (Method::GET, "news.example", "/", Way::Plain);
+    let before = ask(stage, &mut scene, news(), "its session's exit").await?;
     let dead = stage
         .exits
         .iter()
@@ -109,7 +109,7 @@ async fn death(stage: &mut Stage) -> Result<usize, Failure> {
     let failed = ask(
         stage,
         &mut scene,
-        news(Way::Plain),
+        news(),
         "failure 1 of 2; the session moves",
     )
     .await?;
@@ -117,13 +117,7 @@ async fn death(stage: &mut Stage) -> Result<usize, Failure> {
         failed.status == StatusCode::BAD_GATEWAY,
         "a dead proxy is a 502",
     );
-    let moved = ask(
-        stage,
-        &mut scene,
-        news(Way::Plain),
-        "a fresh exit, bound again",
-    )
-    .await?;
+    let moved = ask(stage, &mut scene, news(), "a fresh exit, bound again").await?;
     scene.expect(
         moved.status == StatusCode::OK && moved.body != before.body,
         "the session moved",

@@ -1,0 +1,12 @@
+//! The gateway with real parts: tinyproxy as upstream proxies, nginx as origin, curl as client, all on
+//! loopback. Every upstream proxy connects from an address of its own, and the origin answers with the
+//! address it sees: the exit IP.
+
+#![allow(missing_docs, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod failures;
+mod operations;
+mod parts;
+mod sessions;
+mod world;
