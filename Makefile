@@ -4,7 +4,7 @@ TARGET := wasm32-unknown-unknown
 # What the end-to-end tests run against, and the package that has it.
 PARTS := tinyproxy:tinyproxy-bin nginx:nginx-light curl:curl openssl:openssl
 
-.PHONY: all demo test lint bench doc fmt setup parts mutants readme clean
+.PHONY: all demo test lint bench wasm doc fmt setup parts clean
 
 all: setup
 	cargo build --release
@@ -30,6 +30,12 @@ lint: setup
 ## bench: what a decision costs, as ratios of one run (docs/benchmarks.md)
 bench: setup
 	cargo bench --package remora-host --bench decisions -- --noplot
+
+## wasm: the component for other hosts, as target/remora.wasm and target/remora-sites.wasm
+wasm: setup
+	cargo build --package remora-artifacts
+	cp "$$(ls -td target/debug/build/remora-artifacts-*/out | head -1)"/remora*.wasm target/
+	@ls -l target/remora*.wasm
 
 ## doc: the API's documentation, in target/doc
 doc: setup

@@ -89,8 +89,7 @@ async fn sessions(manager: &ProxyManager) -> Result<Response<Body>, Error> {
 }
 
 async fn healthz(manager: &ProxyManager) -> Result<Response<Body>, Error> {
-    let stats = manager.pool_stats().await?;
-    Ok(if stats.healthy > 0 {
+    Ok(if manager.is_available().await? {
         json(StatusCode::OK, &Health { status: "ok" })
     } else {
         let status = "no proxy is available";

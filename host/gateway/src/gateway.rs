@@ -93,18 +93,21 @@ fn target(method: &Method, uri: &Uri) -> Result<Uri, &'static str> {
             "this is a forward proxy: set it as your client's proxy (`curl -x`), do not send requests to it",
         );
     };
+    let malformed = "the request's target is malformed";
+    let host_and_port = authority.as_str().rsplit('@').next().unwrap_or_default();
+    let authority: Authority = host_and_port.parse().map_err(|_| malformed)?;
     if *method == Method::CONNECT {
         if authority.port_u16().is_none() {
             return Err("CONNECT needs a port");
         }
-        return Ok(uri.clone());
+        return Uri::builder()
+            .authority(authority)
+            .build()
+            .map_err(|_| malformed);
     }
     if uri.scheme() != Some(&Scheme::HTTP) {
         return Err("only http:// can be passed on in the clear; for https:// use CONNECT");
     }
-    let malformed = "the request's target is malformed";
-    let host_and_port = authority.as_str().rsplit('@').next().unwrap_or_default();
-    let authority: Authority = host_and_port.parse().map_err(|_| malformed)?;
     let mut parts = uri.clone().into_parts();
     parts.authority = Some(authority);
     Uri::from_parts(parts).map_err(|_| malformed)
@@ -126,6 +129,10 @@ mod tests {
         assert_eq!(
             read(Method::CONNECT, "a.example:443"),
             Ok("a.example:443".into())
+        );
+        assert_eq!(
+            read(Method::CONNECT, "user:pw@[::1]:443"),
+            Ok("[::1]:443".into())
         );
         assert!(read(Method::CONNECT, "a.example").is_err());
         assert!(

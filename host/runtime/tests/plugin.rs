@@ -1,6 +1,6 @@
 //! What a plugin may be, and what a broken one costs.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use remora_artifacts::{PLUGIN, PLUGIN_PATH, PLUGIN_WITH_SITES, TRAPPING_PLUGIN};
 use remora_host::session::StickyPolicy;
@@ -44,6 +44,19 @@ fn the_component_is_small() {
         PLUGIN.len(),
         PLUGIN_WITH_SITES.len()
     );
+    let engine = wasmtime::Engine::default();
+    for bytes in [PLUGIN, PLUGIN_WITH_SITES] {
+        let start = std::time::Instant::now();
+        let component = Component::from_binary(&engine, bytes).unwrap();
+        let memory = component
+            .resources_required()
+            .unwrap()
+            .max_initial_memory_size;
+        println!(
+            "compiled in {:?}; memory at the start: {memory:?} bytes",
+            start.elapsed()
+        );
+    }
     assert!(PLUGIN.len() < MAX_SIZE, "{} bytes", PLUGIN.len());
 }
 

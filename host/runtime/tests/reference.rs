@@ -1,6 +1,6 @@
 //! A program written against the reference's page, with the crate's name changed.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! From fields to a gateway.
 
 use std::fs::File as Record;
-use std::io::BufWriter;
+use std::io::LineWriter;
 
 use remora_host::session::StickyPolicy;
 use remora_host::{
@@ -103,7 +103,7 @@ impl File {
                 path: path.display().to_string(),
                 error,
             })?;
-            builder = builder.record(BufWriter::new(record));
+            builder = builder.record(LineWriter::new(record));
         }
         let manager = builder.build()?;
         manager.add_proxies(proxies).await?;

@@ -96,6 +96,15 @@ impl ProxyManager {
         })
     }
 
+    /// Whether the next acquire may get a proxy. Looks at every proxy, but at no session: for health checks.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] or [`Error::Plugin`].
+    pub async fn is_available(&self) -> Result<bool, Error> {
+        Ok(self.shared.instances.with(|i| i.stats())?.healthy > 0)
+    }
+
     /// Every proxy, in the order in which they were added.
     ///
     /// # Errors
