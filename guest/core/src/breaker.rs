@@ -65,6 +65,8 @@ pub(crate) enum State {
     Open { until: u64 },
     /// One probe is out; admits nothing else until it reports, or until then.
     HalfOpen { until: u64 },
+    /// The probe came back without a verdict, at that moment; the next one may go at once.
+    Returned { at: u64 },
 }
 
 /// A circuit breaker.
@@ -133,7 +135,9 @@ impl Breaker {
     pub fn refuses_until(&self) -> Option<u64> {
         match self.state {
             State::Closed { .. } => None,
-            State::Open { until } | State::HalfOpen { until } => Some(until),
+            State::Open { until } | State::HalfOpen { until } | State::Returned { at: until } => {
+                Some(until)
+            }
         }
     }
 
@@ -157,8 +161,14 @@ impl Breaker {
             && match self.state {
                 State::Closed { .. } => true,
                 State::HalfOpen { until } => now < until,
-                State::Open { .. } => false,
+                State::Open { .. } | State::Returned { .. } => false,
             }
+    }
+
+    /// Whether a session that was bound in `era` may go on by taking the next probe: its own probe came back
+    /// without a verdict, and nobody has probed since. A request that was given up ends no session.
+    pub(crate) fn awaits(&self, era: u32) -> bool {
+        matches!(self.state, State::Returned { .. }) && self.era == era.wrapping_add(1)
     }
 
     /// The probe goes out. Only for a breaker whose probe is due.
@@ -228,7 +238,7 @@ impl Breaker {
             return None;
         }
         let due = Self {
-            state: State::Open { until: now },
+            state: State::Returned { at: now },
             era: self.era.wrapping_add(1),
             ..*self
         };
@@ -242,7 +252,7 @@ impl Breaker {
         Self {
             era: match self.state {
                 State::Closed { .. } => self.era,
-                State::Open { .. } | State::HalfOpen { .. } => self.era.wrapping_add(1),
+                _ => self.era.wrapping_add(1),
             },
             ..Self::NEW
         }
@@ -261,6 +271,7 @@ impl Breaker {
                 },
                 2 => State::Open { until: value },
                 3 => State::HalfOpen { until: value },
+                4 => State::Returned { at: value },
                 _ => return Err(StorageError::Corrupt),
             },
             era: narrow(era)?,
@@ -273,6 +284,7 @@ impl Breaker {
             State::Closed { failures } => (1, u64::from(failures)),
             State::Open { until } => (2, until),
             State::HalfOpen { until } => (3, until),
+            State::Returned { at } => (4, at),
         };
         Cell {
             words: [kind, value, self.era.into(), self.opens.into(), 0, 0],

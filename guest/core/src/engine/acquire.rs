@@ -3,7 +3,7 @@
 use alloc::string::String;
 
 use super::{Engine, Grant, Lease, Permit, Request};
-use crate::breaker::{Admission, Breaker, Pass};
+use crate::breaker::{Admission, Pass};
 use crate::draw::Draw;
 use crate::error::{AcquireError, KeyError};
 use crate::gate;
@@ -29,7 +29,7 @@ struct Choice {
 /// The breaker of the proxy that a key was thought to be bound to.
 struct Guessed {
     proxy: usize,
-    breaker: Breaker,
+    breaker: gate::Seen,
 }
 
 /// Where a key stands.
@@ -38,6 +38,8 @@ enum Standing {
     Vacant,
     /// Its session is live, on this place in the pool.
     Live(Session, usize),
+    /// Its session's probe was given up; it goes on if it gets the next one.
+    Awaiting(Session, usize, gate::Seen),
     /// Its session has ended.
     Ended(Session, End),
 }
@@ -164,6 +166,15 @@ impl<S: Storage> Engine<S> {
                     }
                     continue;
                 }
+                Standing::Awaiting(session, proxy, breaker) => {
+                    let probed =
+                        self.probe_again(now, key, &seen, &session, policy, (proxy, breaker));
+                    match probed? {
+                        Ok(permit) => return Ok((permit, Reason::Hit)),
+                        Err(current) => seen = current,
+                    }
+                    continue;
+                }
                 Standing::Ended(session, end) if policy.on_bad == OnBad::Strict && end.is_bad() => {
                     return Err(AcquireError::SessionLost {
                         end,
@@ -202,7 +213,7 @@ impl<S: Storage> Engine<S> {
         };
         let breaker = (Table::Breakers, &*self.pool.get(proxy).key);
         let (session, breaker) = self.storage.load_pair((Table::Sessions, key), breaker)?;
-        let breaker = gate::Seen::new(breaker)?.breaker;
+        let breaker = gate::Seen::new(breaker)?;
         Ok((Seen::new(session)?, Some(Guessed { proxy, breaker })))
     }
 
@@ -229,13 +240,51 @@ impl<S: Storage> Engine<S> {
             Some(guessed) if guessed.proxy == proxy => guessed.breaker,
             _ => {
                 self.hints.note(key, proxy);
-                gate::look(&self.storage, &self.pool.get(proxy).key)?.breaker
+                gate::look(&self.storage, &self.pool.get(proxy).key)?
             }
         };
-        if !breaker.keeps(session.era, now) {
-            return Ok(Standing::Ended(session, End::Open));
+        Ok(if breaker.breaker.keeps(session.era, now) {
+            Standing::Live(session, proxy)
+        } else if breaker.breaker.awaits(session.era) {
+            Standing::Awaiting(session, proxy, breaker)
+        } else {
+            Standing::Ended(session, End::Open)
+        })
+    }
+
+    /// A session whose probe was given up sends the next one and goes on. Answers with what is there instead if
+    /// the session or the breaker has changed.
+    fn probe_again(
+        &self,
+        now: u64,
+        key: &str,
+        seen: &Seen,
+        session: &Session,
+        policy: &Sticky,
+        (proxy, breaker): (usize, gate::Seen),
+    ) -> Result<Result<Permit, Seen>, StorageError> {
+        let id = &self.pool.get(proxy).key;
+        let policy_of_breakers = &self.config.breaker;
+        let Some(pass) = gate::take_probe(&self.storage, id, &breaker, now, policy_of_breakers)?
+        else {
+            return table::load(&self.storage, key).map(Err);
+        };
+        let choice = Choice {
+            proxy,
+            ticket: session.generation,
+            pass,
+        };
+        let probing = Session {
+            era: pass.era,
+            ..session.used(now, policy)
+        };
+        match table::replace(&self.storage, key, seen, &probing)? {
+            None => Ok(Ok(self.grant(now, &choice, session.generation))),
+            Some(current) => {
+                self.give_back(now, &choice)?;
+                Ok(Err(current))
+            }
         }
-        Ok(Standing::Live(session, proxy))
     }
 
     /// Records one more request on a live session where the policy limits its idle time or its

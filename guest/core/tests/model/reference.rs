@@ -36,8 +36,8 @@ pub(crate) struct Held {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
     Error(AcquireError),
-    /// The proxy and the generation of the live session.
-    Stay(ProxyId, u64),
+    /// The proxy and the generation of the live session, and whether it sends a probe.
+    Stay(ProxyId, u64, bool),
     /// One of these, for this reason; with a session or without.
     Pick(BTreeSet<ProxyId>, Reason, Option<Sticky>),
 }
@@ -106,14 +106,15 @@ impl Reference {
         let serves = self
             .member(asked.instance, session.proxy)
             .is_some_and(|m| m.healthy);
-        let open = session.opened || !self.breaker(session.proxy).lets_its_session(self.now);
+        let open = !session.awaits_probe
+            && (session.opened || !self.breaker(session.proxy).lets_its_session(self.now));
         let end = session
             .end_by_time_or_release(self.now)
             .or(session.spent(&policy).then_some(End::MaxRequests))
             .or((!serves).then_some(End::Removed))
             .or(open.then_some(End::Open));
         match end {
-            None => Expected::Stay(session.proxy, session.generation),
+            None => Expected::Stay(session.proxy, session.generation, session.awaits_probe),
             Some(end) if end.is_bad() && policy.on_bad == OnBad::Strict => {
                 Expected::Error(AcquireError::SessionLost {
                     end,
@@ -217,9 +218,15 @@ impl Reference {
         let mut patience = self.config.lease_timeout_ms;
         match expected {
             Expected::Error(error) => panic!("granted {grant:?} instead of {error:?}"),
-            Expected::Stay(proxy, generation) => {
+            Expected::Stay(proxy, generation, probe) => {
                 let granted = (grant.reason, lease.proxy, lease.generation, lease.probe);
-                assert_eq!(granted, (Reason::Hit, proxy, generation, false));
+                assert_eq!(granted, (Reason::Hit, proxy, generation, probe));
+                if probe {
+                    patience = self.config.breaker.half_open_after_ms;
+                    let until = self.now + patience;
+                    self.change_gate(proxy, Gate::Probing { until });
+                    self.sessions.probes_again(&key);
+                }
                 let (_, policy) = self.key(asked).unwrap();
                 self.sessions.used(&key, self.now, &policy.unwrap());
             }
@@ -275,8 +282,12 @@ impl Reference {
 
     /// Another state of a breaker that ends what was before: its sessions and the say of its leases.
     fn change_gate(&mut self, proxy: ProxyId, gate: Gate) {
-        self.breakers.entry(proxy).or_default().gate = gate;
         self.sessions.breaker_changed(proxy);
+        self.set_gate(proxy, gate);
+    }
+
+    fn set_gate(&mut self, proxy: ProxyId, gate: Gate) {
+        self.breakers.entry(proxy).or_default().gate = gate;
         for held in &mut self.leases {
             held.stale |= held.lease.proxy == proxy;
         }
@@ -326,7 +337,10 @@ impl Reference {
         let change = breaker.verdict(self.now, lease.probe, outcome, &self.config.breaker);
         self.breakers.insert(lease.proxy, breaker);
         let goes_on = [BreakerChange::None, BreakerChange::Closed];
-        if !goes_on.contains(&change) {
+        if change == BreakerChange::ProbeReturned {
+            self.sessions.probe_returned(lease.proxy);
+            self.set_gate(lease.proxy, breaker.gate);
+        } else if !goes_on.contains(&change) {
             self.change_gate(lease.proxy, breaker.gate);
         }
         change

@@ -17,6 +17,8 @@ pub(crate) struct Session {
     released: Option<End>,
     /// Whether its proxy's breaker has opened or sent out another probe since the bind.
     pub(crate) opened: bool,
+    /// Whether its probe was given up and no other one has gone out since.
+    pub(crate) awaits_probe: bool,
 }
 
 impl Session {
@@ -76,6 +78,7 @@ impl Sessions {
             uses: 0,
             released: None,
             opened: false,
+            awaits_probe: false,
         };
         session.count(now, policy);
         self.0.insert(key.to_owned(), session);
@@ -92,7 +95,21 @@ impl Sessions {
     pub(crate) fn breaker_changed(&mut self, proxy: ProxyId) {
         for session in self.0.values_mut() {
             session.opened |= session.proxy == proxy;
+            session.awaits_probe &= session.proxy != proxy;
         }
+    }
+
+    /// The probe came back without a verdict: the session that it bound may send the next one.
+    pub(crate) fn probe_returned(&mut self, proxy: ProxyId) {
+        for session in self.0.values_mut().filter(|s| s.proxy == proxy) {
+            session.awaits_probe = !session.opened;
+            session.opened = true;
+        }
+    }
+
+    /// It did.
+    pub(crate) fn probes_again(&mut self, key: &str) {
+        self.0.get_mut(key).unwrap().opened = false;
     }
 
     /// Rule 5.

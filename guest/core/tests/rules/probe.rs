@@ -2,7 +2,7 @@
 
 use std::sync::Barrier;
 
-use remora_core::{AcquireError, BreakerChange, Config, End, Grant, Outcome, Reason};
+use remora_core::{AcquireError, BreakerChange, Config, End, Grant, OnBad, Outcome, Reason};
 
 use crate::support::{World, domain};
 
@@ -222,4 +222,53 @@ fn a_session_does_not_outlive_its_lost_probe() {
     let next = client.acquire("shop.example");
     assert_eq!(next.reason, Reason::Rebound(End::Open));
     assert!(next.lease.probe);
+}
+
+#[test]
+fn a_probe_that_is_given_up_ends_no_session() {
+    for strict in [false, true] {
+        let mut config = domain(1_000_000);
+        if strict {
+            config.sticky.on_bad = OnBad::Strict;
+        }
+        let world = World::new(self::config(config), 2);
+        let mut client = world.client();
+        client.trip(1);
+        world.advance(WAIT);
+        // Round-robin comes to the first proxy once in two.
+        let keys = ["a.example", "b.example"];
+        let granted = keys.map(|key| client.acquire(key));
+        let at = granted.iter().position(|g| g.lease.probe).unwrap();
+        let (key, probe) = (keys[at], &granted[at]);
+        let released = client.release(&probe.lease, Outcome::Cancelled);
+        assert_eq!(released.breaker, BreakerChange::ProbeReturned);
+        let again = client.acquire(key);
+        assert_eq!(again.reason, Reason::Hit);
+        assert_eq!(again.lease.proxy, probe.lease.proxy);
+        assert_eq!(again.lease.generation, probe.lease.generation);
+        assert!(again.lease.probe, "it is the next probe");
+        // Its other requests follow it, nobody else comes in.
+        let follower = client.acquire(key);
+        assert_eq!(
+            (follower.reason, follower.lease.probe),
+            (Reason::Hit, false)
+        );
+        // What the first one might still say is not heard.
+        let late = client.release(&probe.lease, Outcome::Success);
+        assert_eq!(late.breaker, BreakerChange::None);
+    }
+}
+
+#[test]
+fn a_session_whose_probe_was_given_up_has_ended_once_somebody_else_probes() {
+    let world = half_open(domain(1_000_000));
+    let mut client = world.client();
+    let given_up = client.acquire("shop.example").lease;
+    client.release(&given_up, Outcome::Cancelled);
+    let other = client.acquire("other.example").lease;
+    assert!(other.probe);
+    assert_eq!(client.try_acquire("shop.example"), exhausted(WAIT));
+    client.release(&other, Outcome::Success);
+    let next = client.acquire("shop.example");
+    assert_eq!(next.reason, Reason::Rebound(End::Open));
 }
