@@ -182,7 +182,7 @@ impl<S: Storage> Engine<S> {
                         retry_after_ms: session.idle_at - now,
                     });
                 }
-                Standing::Ended(session, end) => (Some(session.proxy), Reason::Rebound(end)),
+                Standing::Ended(session, end) => (Some((session.proxy, end)), Reason::Rebound(end)),
                 Standing::Vacant => (None, Reason::Bound),
             };
             let choice = self.choose(now, key, previous, request)?;
@@ -320,12 +320,13 @@ impl<S: Storage> Engine<S> {
         &self,
         now: u64,
         key: &str,
-        previous: Option<ProxyId>,
+        previous: Option<(ProxyId, End)>,
         request: &Request<'_>,
     ) -> Result<Choice, AcquireError> {
         let wanted = self.pool.wanted(request.tags);
+        let came_to_its_end = previous.is_some_and(|(_, end)| !end.is_bad());
         let mut avoid = Avoid {
-            previous,
+            previous: previous.map(|(proxy, _)| proxy),
             tried: request.tried,
             blocked_for: (!key.is_empty()).then_some(key),
         };
@@ -346,8 +347,11 @@ impl<S: Storage> Engine<S> {
             let picked = rotation::pick(self.config.strategy, &mut field)?;
             let (Some(proxy), Some(seen)) = (picked, field.admitted) else {
                 if field.left_aside {
-                    // Every other one is refused: what was left aside is better than nothing.
-                    avoid = Avoid::default();
+                    // Every other one is refused: what was left aside is better than nothing. First the proxy
+                    // of a session that came to its planned end, which has done nothing wrong.
+                    if !came_to_its_end || avoid.previous.take().is_none() {
+                        avoid = Avoid::default();
+                    }
                     continue;
                 }
                 return Err(match field.earliest {

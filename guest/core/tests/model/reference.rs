@@ -174,14 +174,18 @@ impl Reference {
             let until = self.blocks.get(&format!("{proxy}/{key}"));
             until.is_some_and(|until| self.now < *until)
         };
-        let left_aside =
-            |m: &Member| Some(m.id) == previous || tried.contains(&m.id) || blocked(m.id);
-        let fresh: Vec<&Member> = admitted
-            .iter()
-            .copied()
-            .filter(|m| !left_aside(m))
-            .collect();
-        let choice = if fresh.is_empty() { admitted } else { &fresh };
+        let welcome = |m: &Member| !tried.contains(&m.id) && !blocked(m.id);
+        let those = |will_do: &dyn Fn(&Member) -> bool| -> Vec<&Member> {
+            admitted.iter().copied().filter(|m| will_do(m)).collect()
+        };
+        let planned = matches!(reason, Reason::Rebound(end) if !end.is_bad());
+        let fresh = those(&|m| welcome(m) && Some(m.id) != previous);
+        let again = those(&|m| welcome(m) && planned);
+        let choice = match (fresh.is_empty(), again.is_empty()) {
+            (false, _) => &fresh,
+            (true, false) => &again,
+            (true, true) => admitted,
+        };
         Expected::Pick(self.by_strategy(asked.instance, choice), reason, policy)
     }
 

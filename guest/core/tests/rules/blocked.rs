@@ -51,6 +51,18 @@ fn a_blocked_proxy_is_better_than_none() {
 }
 
 #[test]
+fn the_proxy_of_a_session_that_merely_expired_is_better_than_a_blocked_one() {
+    let world = World::new(avoiding(10, 1_000), 2);
+    let mut client = world.client();
+    let lease = client.acquire_on(1, "shop.example");
+    client.release(&lease, Outcome::Blocked);
+    for _ in 0..5 {
+        assert_eq!(client.acquire("shop.example").lease.proxy, proxy(2));
+        world.advance(10);
+    }
+}
+
+#[test]
 fn a_block_is_remembered_for_requests_that_do_not_stick_too() {
     let world = World::new(Config::default(), 3);
     let mut client = world.client();
