@@ -29,11 +29,14 @@ fn calls(c: &mut Criterion) {
     group.bench_function("set-health", |b| {
         b.iter(|| plugin.set_health(id, true).unwrap())
     });
-    let lease = plugin.acquire(&request("site-7.example")).unwrap().lease;
+    let lease = plugin
+        .acquire(&request("site-0000007.example"))
+        .unwrap()
+        .lease;
     group.bench_function("acquire-hit", |b| {
         b.iter(|| {
             plugin
-                .acquire(black_box(&request("site-7.example")))
+                .acquire(black_box(&request("site-0000007.example")))
                 .unwrap()
         })
     });
@@ -46,7 +49,7 @@ fn calls(c: &mut Criterion) {
     let (mut engine, clock) = native(10, 1_000);
     group.bench_function("acquire-hit", |b| {
         b.iter(|| {
-            let request = black_box(request("site-7.example"));
+            let request = black_box(request("site-0000007.example"));
             engine.acquire(now(&clock), &request).unwrap()
         })
     });

@@ -14,13 +14,18 @@ use crate::error::{CallError, Error};
 use crate::instance::Instance;
 use crate::plugin::Plugin;
 
+/// A place for an instance, on cache lines of its own: its lock is for one thread, as a rule.
+#[derive(Default)]
+#[repr(align(128))]
+struct Slot(Mutex<Option<Instance>>);
+
 /// The instances, and what it takes to make another one.
 pub(crate) struct Instances {
     plugin: Plugin,
     clock: Arc<dyn Clock>,
     storage: Arc<dyn Storage + Send + Sync>,
     /// `None`: not made yet, or lost to a trap.
-    slots: Box<[Mutex<Option<Instance>>]>,
+    slots: Box<[Slot]>,
     /// Lock order: before any slot.
     wanted: RwLock<Wanted>,
     traps: AtomicU64,
@@ -79,7 +84,7 @@ impl Instances {
             plugin,
             clock,
             storage,
-            slots: (0..count.max(1)).map(|_| Mutex::new(None)).collect(),
+            slots: (0..count.max(1)).map(|_| Slot::default()).collect(),
             wanted: RwLock::new(Wanted {
                 config,
                 proxies: Vec::new(),
@@ -104,9 +109,9 @@ impl Instances {
         let slots = self.slots[home..].iter().chain(&self.slots[..home]);
         // An idle one, from the thread's own on; if all are busy, wait for the thread's own.
         let mut slot = slots
-            .filter_map(Mutex::try_lock)
+            .filter_map(|slot| slot.0.try_lock())
             .next()
-            .unwrap_or_else(|| self.slots[home].lock());
+            .unwrap_or_else(|| self.slots[home].0.lock());
         if slot.is_none() {
             // The lock order: let go, take `wanted` first.
             let place = parking_lot::MutexGuard::mutex(&slot);
@@ -127,14 +132,14 @@ impl Instances {
         note: impl FnOnce(&mut Wanted),
     ) -> Result<T, Error> {
         let mut wanted = self.wanted.write();
-        let mut first = self.slots[0].lock();
+        let mut first = self.slots[0].0.lock();
         if first.is_none() {
             *first = Some(self.start(&wanted)?);
         }
         let answer = self.call(&mut first, &f)?;
         note(&mut wanted);
         for slot in &self.slots[1..] {
-            let mut slot = slot.lock();
+            let mut slot = slot.0.lock();
             if slot.is_some() && self.call(&mut slot, &f).is_err() {
                 // What the first accepted, this one did not: it is made anew from what is wanted.
                 *slot = None;

@@ -79,7 +79,9 @@ pub fn proxies(count: usize) -> Vec<ProxySpec> {
 }
 
 pub fn site(i: usize) -> String {
-    format!("site-{i}.example")
+    let mut key = String::new();
+    write_site(&mut key, i);
+    key
 }
 
 /// A plugin with so many proxies and live sessions.
@@ -146,16 +148,21 @@ pub fn now(clock: &SystemClock) -> u64 {
     remora_host::Clock::now_ms(clock)
 }
 
-/// The keys of so many sessions, over and over, in an order that caches do not like.
+/// The keys of so many sessions, over and over, in an order that caches do not like. Made on the spot: a
+/// table of a million of them would be measured, too.
 pub struct Keys {
-    keys: Vec<String>,
+    count: usize,
     at: usize,
+    key: String,
 }
 
 impl Keys {
     pub fn new(count: usize) -> Self {
-        let keys = (0..count).map(site).collect();
-        Self { keys, at: 0 }
+        Self {
+            count,
+            at: 0,
+            key: String::new(),
+        }
     }
 
     pub fn from(mut self, at: usize) -> Self {
@@ -165,7 +172,17 @@ impl Keys {
 
     pub fn next(&mut self) -> &str {
         // A prime: no divisor in common with a power of ten.
-        self.at = (self.at + 7_919) % self.keys.len();
-        &self.keys[self.at]
+        self.at = (self.at + 7_919) % self.count;
+        self.key.clear();
+        write_site(&mut self.key, self.at);
+        &self.key
     }
+}
+
+fn write_site(key: &mut String, i: usize) {
+    key.push_str("site-");
+    for power in [1_000_000, 100_000, 10_000, 1_000, 100, 10, 1] {
+        key.push(char::from(b'0' + (i / power % 10) as u8));
+    }
+    key.push_str(".example");
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use compact_str::CompactString;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use parking_lot::RwLock;
@@ -57,6 +58,9 @@ impl Default for Shards {
 #[repr(align(128))]
 struct Shard {
     rows: RwLock<Rows>,
+    /// How many entries there are. Most proxies have no breaker on record: who asks for it finds this
+    /// zero, and takes no lock.
+    entries: AtomicU64,
     expiring: AtomicU64,
     first_expiry: AtomicU64,
 }
@@ -65,6 +69,7 @@ impl Default for Shard {
     fn default() -> Self {
         Self {
             rows: RwLock::default(),
+            entries: AtomicU64::new(0),
             expiring: AtomicU64::new(0),
             first_expiry: AtomicU64::new(Cell::NEVER),
         }
@@ -81,7 +86,8 @@ struct Rows {
 }
 
 struct Row {
-    key: Box<str>,
+    /// Up to 24 bytes stand here, which most hosts need no more than: one cache miss less for a hit.
+    key: CompactString,
     cell: Cell,
 }
 
@@ -167,6 +173,9 @@ impl MemoryProxyStore {
 impl Storage for MemoryProxyStore {
     fn load(&self, table: Table, key: &str) -> Result<Option<Cell>, StorageError> {
         let (shard, hash) = self.shard(table, key)?;
+        if shard.entries.load(Ordering::SeqCst) == 0 {
+            return Ok(None);
+        }
         let rows = shard.rows.read();
         Ok(rows.find(hash, key).map(|i| rows.cells[i as usize].cell))
     }
@@ -186,6 +195,10 @@ impl Storage for MemoryProxyStore {
             return Ok(Exchange::Conflict(current));
         }
         rows.set(&self.hasher, hash, key, place, new)?;
+        // Before the lock is released, so before anybody can know of this change.
+        shard
+            .entries
+            .store(rows.cells.len() as u64, Ordering::SeqCst);
         let first = rows.by_expiry.first().map_or(Cell::NEVER, |(at, _)| *at);
         shard.first_expiry.store(first, Ordering::Release);
         shard
