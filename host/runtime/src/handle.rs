@@ -8,7 +8,7 @@ use remora_core::{Grant, Lease, Outcome, Reason, Released};
 use uuid::Uuid;
 
 use crate::error::Error;
-use crate::manager::{Member, Shared};
+use crate::manager::{Member, View};
 use crate::proxy::Proxy;
 
 /// The right to use a proxy for one request.
@@ -18,13 +18,12 @@ use crate::proxy::Proxy;
 /// counts as a failure of the proxy: its breaker is charged and the session moves.
 #[must_use = "a handle that is dropped without `mark_success` counts as a failure of its proxy"]
 pub struct ProxyHandle {
-    shared: Arc<Shared>,
-    member: Arc<Member>,
+    view: Arc<View>,
+    /// The proxy's place in the view.
+    place: usize,
     /// `None` once it is released.
     lease: Option<Lease>,
-    key: Box<str>,
     reason: Reason,
-    probe: bool,
     outcome: AtomicU8,
 }
 
@@ -44,42 +43,45 @@ impl fmt::Debug for ProxyHandle {
 }
 
 impl ProxyHandle {
-    pub(crate) fn new(shared: Arc<Shared>, member: Arc<Member>, grant: Grant) -> Self {
+    pub(crate) fn new(view: Arc<View>, place: usize, grant: Grant) -> Self {
         Self {
-            shared,
-            member,
-            key: grant.lease.key.as_str().into(),
-            probe: grant.lease.probe,
+            view,
+            place,
             lease: Some(grant.lease),
             reason: grant.reason,
             outcome: AtomicU8::new(FAILURE),
         }
     }
 
+    fn member(&self) -> &Member {
+        self.view.member(self.place)
+    }
+
     /// The proxy's id.
     pub fn proxy_id(&self) -> Uuid {
-        self.member.id
+        self.member().id
     }
 
     /// The proxy's URL without credentials, `scheme://host:port`.
     pub fn proxy_url(&self) -> &str {
-        &self.member.address
+        &self.member().address
     }
 
     /// The proxy's URL with credentials, percent-encoded, as HTTP clients take it. Not for logs.
     pub fn proxy_url_with_credentials(&self) -> String {
-        self.member.endpoint.url()
+        self.member().endpoint.url()
     }
 
     /// The proxy as it was added. What its `url` leaves open (the port) is filled in, credentials that
     /// stood in the URL are in its `username` and `password`.
     pub fn proxy(&self) -> &Proxy {
-        &self.member.proxy
+        &self.member().proxy
     }
 
     /// The session key, `None` for a request without a target.
     pub fn session_key(&self) -> Option<&str> {
-        Some(&*self.key).filter(|key| !key.is_empty())
+        let key = self.lease.as_ref().map(|lease| lease.key.as_str());
+        key.filter(|key| !key.is_empty())
     }
 
     /// Why it is this proxy.
@@ -89,7 +91,7 @@ impl ProxyHandle {
 
     /// Whether this request is the one probe of a half-open breaker.
     pub fn is_probe(&self) -> bool {
-        self.probe
+        self.lease.as_ref().is_some_and(|lease| lease.probe)
     }
 
     /// The request went well. Takes effect when the handle is dropped.
@@ -115,7 +117,7 @@ impl ProxyHandle {
     /// [`Error::Storage`] or [`Error::Plugin`]; the handle is gone all the same.
     pub fn release(mut self, outcome: Outcome) -> Result<Released, Error> {
         match self.lease.take() {
-            Some(lease) => self.shared.release(lease, outcome),
+            Some(lease) => self.view.shared.release(lease, outcome),
             None => Ok(Released::default()),
         }
     }
@@ -126,10 +128,10 @@ impl ProxyHandle {
 
     fn let_go(&mut self, outcome: Outcome) {
         if let Some(lease) = self.lease.take()
-            && let Err(error) = self.shared.release(lease, outcome)
+            && let Err(error) = self.view.shared.release(lease, outcome)
         {
             // A destructor has nobody to answer to.
-            tracing::warn!(%error, proxy = %self.member.id, ?outcome, "a release was lost");
+            tracing::warn!(%error, proxy = %self.proxy_id(), ?outcome, "a release was lost");
         }
     }
 }

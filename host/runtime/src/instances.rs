@@ -100,6 +100,11 @@ impl Instances {
         self.traps.load(Ordering::Relaxed)
     }
 
+    /// How many there are at most.
+    pub(crate) fn count(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Runs `f` on an instance that no other thread is using.
     pub(crate) fn with<T>(
         &self,
@@ -185,7 +190,7 @@ impl Instances {
 }
 
 /// A number for each thread, so that threads keep to different instances.
-fn home() -> usize {
+pub(crate) fn home() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static HOME: Cell<usize> = const { Cell::new(usize::MAX) };

@@ -7,14 +7,15 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use remora_core::{Lease, Outcome, ProxySpec, Released, Request, Storage};
 use uuid::Uuid;
 
 use crate::config::{ProxyConfig, Strategy};
 use crate::error::Error;
 use crate::handle::ProxyHandle;
-use crate::instances::Instances;
+use crate::instances::{Instances, home};
 use crate::proxy::{Endpoint, Proxy};
 use crate::trace::{Event, Recorder};
 
@@ -30,10 +31,96 @@ pub(crate) struct Member {
     pub(crate) address: String,
 }
 
+/// The proxies that a manager knows.
+#[derive(Clone, Default)]
+pub(crate) struct Members {
+    list: Vec<Arc<Member>>,
+    places: HashMap<Uuid, usize>,
+}
+
+impl Members {
+    fn with(&self, members: &[Arc<Member>]) -> Self {
+        let mut all = self.clone();
+        for member in members {
+            match all.places.get(&member.id) {
+                Some(place) => all.list[*place] = member.clone(),
+                None => {
+                    all.places.insert(member.id, all.list.len());
+                    all.list.push(member.clone());
+                }
+            }
+        }
+        all
+    }
+
+    fn without(&self, id: Uuid) -> Self {
+        let rest = self.list.iter().filter(|member| member.id != id).cloned();
+        Self::default().with(&rest.collect::<Vec<_>>())
+    }
+
+    pub(crate) fn get(&self, id: &Uuid) -> Option<&Member> {
+        self.places.get(id).map(|place| &*self.list[*place])
+    }
+}
+
+/// What a handle holds on to: one counter of references for every thread, rather than one that all threads
+/// fight over.
+pub(crate) struct View {
+    pub(crate) shared: Arc<Shared>,
+    members: Arc<Members>,
+}
+
+impl View {
+    pub(crate) fn place(&self, id: &Uuid) -> Option<usize> {
+        self.members.places.get(id).copied()
+    }
+
+    pub(crate) fn member(&self, place: usize) -> &Member {
+        &self.members.list[place]
+    }
+}
+
+/// The views of the threads, and the lock of those who change them.
+pub(crate) struct Views {
+    current: ArcSwap<Box<[Arc<View>]>>,
+    changing: Mutex<()>,
+}
+
+impl Views {
+    fn new(shared: &Arc<Shared>) -> Self {
+        Self {
+            current: ArcSwap::from_pointee(Self::of(shared, Members::default())),
+            changing: Mutex::new(()),
+        }
+    }
+
+    fn of(shared: &Arc<Shared>, members: Members) -> Box<[Arc<View>]> {
+        let members = Arc::new(members);
+        let view = |_| {
+            let (shared, members) = (shared.clone(), members.clone());
+            Arc::new(View { shared, members })
+        };
+        (0..shared.instances.count()).map(view).collect()
+    }
+
+    fn set(&self, shared: &Arc<Shared>, members: Members) {
+        self.current.store(Arc::new(Self::of(shared, members)));
+    }
+
+    fn members(&self) -> Arc<Members> {
+        self.current.load()[0].members.clone()
+    }
+
+    /// This thread's.
+    fn own(&self) -> Arc<View> {
+        let views = self.current.load();
+        views[home() % views.len()].clone()
+    }
+}
+
 /// What a manager and its handles share.
 pub(crate) struct Shared {
     instances: Instances,
-    members: RwLock<HashMap<Uuid, Arc<Member>>>,
     strategy: Strategy,
     recorder: Option<Recorder>,
 }
@@ -75,12 +162,13 @@ impl Shared {
 #[derive(Clone)]
 pub struct ProxyManager {
     shared: Arc<Shared>,
+    views: Arc<Views>,
 }
 
 impl std::fmt::Debug for ProxyManager {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ProxyManager")
-            .field("proxies", &self.shared.members.read().len())
+            .field("proxies", &self.views.members().list.len())
             .field("instances", &self.shared.instances)
             .finish_non_exhaustive()
     }
@@ -172,18 +260,22 @@ impl ProxyManager {
             .map(|proxy| Member::new(proxy).map(Arc::new))
             .collect::<Result<_, _>>()?;
         let specs: Vec<ProxySpec> = members.iter().map(|member| member.spec()).collect();
-        // Held until the plugin knows them, too: a proxy that is acquired has to be known here.
-        let mut known = self.shared.members.write();
-        self.shared.tell(
+        let _changing = self.views.changing.lock();
+        // Known here before the plugin can choose them.
+        let before = self.views.members();
+        self.views.set(&self.shared, before.with(&members));
+        let told = self.shared.tell(
             || Event::AddProxies(specs.clone()),
             || {
                 let add = |i: &mut crate::instance::Instance| i.add_proxies(&specs);
                 self.shared.instances.tell(add, |wanted| wanted.set(&specs))
             },
-        )?;
-        let ids = members.iter().map(|member| member.id).collect();
-        known.extend(members.into_iter().map(|member| (member.id, member)));
-        Ok(ids)
+        );
+        if let Err(error) = told {
+            self.views.set(&self.shared, (*before).clone());
+            return Err(error);
+        }
+        Ok(members.iter().map(|member| member.id).collect())
     }
 
     /// Takes a proxy out. Its sessions end at their next acquire, its handles are released to no effect.
@@ -193,6 +285,7 @@ impl ProxyManager {
     ///
     /// [`Error::Storage`] when its breaker could not be forgotten.
     pub async fn remove_proxy(&self, id: Uuid) -> Result<bool, Error> {
+        let _changing = self.views.changing.lock();
         let found = self.shared.tell(
             || Event::RemoveProxy(id),
             || {
@@ -202,7 +295,8 @@ impl ProxyManager {
                     .tell(remove, |wanted| wanted.remove(id))
             },
         )?;
-        self.shared.members.write().remove(&id);
+        self.views
+            .set(&self.shared, self.views.members().without(id));
         Ok(found)
     }
 
@@ -301,13 +395,13 @@ impl ProxyManager {
             ..*request
         };
         let grant = self.shared.acquire(&request)?;
-        let member = self.shared.members.read().get(&grant.lease.proxy).cloned();
-        let Some(member) = member else {
+        let view = self.views.own();
+        let Some(place) = view.place(&grant.lease.proxy) else {
             // Removed between the decision and now, or a plugin that makes proxies up.
             self.shared.release(grant.lease, Outcome::Cancelled)?;
             return Err(Error::NoProxy);
         };
-        Ok(ProxyHandle::new(self.shared.clone(), member, grant))
+        Ok(ProxyHandle::new(view, place, grant))
     }
 }
 

@@ -1,15 +1,13 @@
 //! A manager with everything left to say.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
 use std::thread;
 
-use parking_lot::RwLock;
 use remora_core::{Scope, Storage};
 
-use super::{ProxyManager, Shared};
+use super::{ProxyManager, Shared, Views};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{ProxyConfig, Strategy};
 use crate::error::Error;
@@ -129,13 +127,12 @@ impl ProxyManagerBuilder {
         if let Some(recorder) = &recorder {
             recorder.record(configure, || Ok(()))?;
         }
-        Ok(ProxyManager {
-            shared: Arc::new(Shared {
-                instances,
-                members: RwLock::new(HashMap::new()),
-                strategy: self.strategy,
-                recorder,
-            }),
-        })
+        let shared = Arc::new(Shared {
+            instances,
+            strategy: self.strategy,
+            recorder,
+        });
+        let views = Arc::new(Views::new(&shared));
+        Ok(ProxyManager { shared, views })
     }
 }

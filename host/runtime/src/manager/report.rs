@@ -210,7 +210,7 @@ impl ProxyManager {
     }
 
     fn address_of(&self, id: Uuid) -> Option<String> {
-        let members = self.shared.members.read();
+        let members = self.views.members();
         members.get(&id).map(|member| member.address.clone())
     }
 }
