@@ -53,7 +53,7 @@ fn the_component_is_small() {
             .unwrap()
             .max_initial_memory_size;
         println!(
-            "compiled in {:?}; memory at the start: {memory:?} bytes",
+            "compiled in {:?}; memory at the start: {memory:?} pages of 64 KiB",
             start.elapsed()
         );
     }
