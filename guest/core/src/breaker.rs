@@ -77,6 +77,8 @@ pub struct Breaker {
     pub(crate) era: u32,
     /// How often it opened since it was last closed.
     pub(crate) opens: u32,
+    /// When it counted the last failure; 0 if it has not.
+    pub(crate) failed_at: u64,
 }
 
 /// What a breaker answers to a request.
@@ -95,6 +97,8 @@ pub(crate) enum Admission {
 pub(crate) struct Pass {
     pub(crate) era: u32,
     pub(crate) probe: bool,
+    /// When the request began.
+    pub(crate) since: u64,
 }
 
 /// What a release did to the breaker.
@@ -121,6 +125,7 @@ impl Breaker {
         state: State::Closed { failures: 0 },
         era: 0,
         opens: 0,
+        failed_at: 0,
     };
 
     /// How many failures in a row it has counted; 0 unless it is closed.
@@ -191,8 +196,12 @@ impl Breaker {
             state: State::Closed { failures: 0 },
             era: self.era,
             opens: 0,
+            failed_at: 0,
         };
         match self.state {
+            // A success in between: of a request that began after the last failure. When a proxy dies, what
+            // ends well are the tunnels of better days, and they must not hide it.
+            State::Closed { failures: 1.. } if pass.since < self.failed_at => None,
             State::Closed { failures: 1.. } => Some((closed, Change::None)),
             State::HalfOpen { .. } if pass.probe => Some((closed, Change::Closed)),
             _ => None,
@@ -214,7 +223,15 @@ impl Breaker {
                 let state = State::Closed {
                     failures: failures + 1,
                 };
-                return Some((Self { state, ..*self }, Change::None));
+                let failed_at = now;
+                return Some((
+                    Self {
+                        state,
+                        failed_at,
+                        ..*self
+                    },
+                    Change::None,
+                ));
             }
             State::Closed { .. } => Change::Opened,
             State::HalfOpen { .. } if pass.probe => Change::Reopened,
@@ -227,6 +244,7 @@ impl Breaker {
             },
             era: self.era.wrapping_add(1),
             opens,
+            failed_at: now,
         };
         Some((opened, change))
     }
@@ -262,7 +280,7 @@ impl Breaker {
         let Some(cell) = cell else {
             return Ok(Self::NEW);
         };
-        let [kind, value, era, opens, ..] = cell.words;
+        let [kind, value, era, opens, failed_at, _] = cell.words;
         let narrow = |word: u64| u32::try_from(word).map_err(|_| StorageError::Corrupt);
         Ok(Self {
             state: match kind {
@@ -276,6 +294,7 @@ impl Breaker {
             },
             era: narrow(era)?,
             opens: narrow(opens)?,
+            failed_at,
         })
     }
 
@@ -287,7 +306,14 @@ impl Breaker {
             State::Returned { at } => (4, at),
         };
         Cell {
-            words: [kind, value, self.era.into(), self.opens.into(), 0, 0],
+            words: [
+                kind,
+                value,
+                self.era.into(),
+                self.opens.into(),
+                self.failed_at,
+                0,
+            ],
             expires_at: Cell::NEVER,
         }
     }
@@ -308,6 +334,7 @@ mod tests {
         Pass {
             era: breaker.era,
             probe: breaker.is_half_open(),
+            since: breaker.failed_at,
         }
     }
 
@@ -361,6 +388,7 @@ mod tests {
         let follower = Pass {
             era: half_open.era,
             probe: false,
+            since: 100,
         };
         assert_eq!(half_open.succeeded(follower), None);
         assert_eq!(half_open.failed(100, follower, &POLICY), None);

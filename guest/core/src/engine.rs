@@ -57,6 +57,7 @@ impl Permit {
         Pass {
             era: self.era,
             probe: self.probe,
+            since: self.acquired_at,
         }
     }
 }

@@ -36,6 +36,7 @@ pub(crate) fn take_probe<S: Storage>(
         Exchange::Stored => Ok(Some(Pass {
             era: probed.era,
             probe: true,
+            since: now,
         })),
         Exchange::Conflict(_) => Ok(None),
     }

@@ -368,6 +368,7 @@ impl<S: Storage> Engine<S> {
                 Admission::Closed => Some(Pass {
                     era: seen.breaker.era,
                     probe: false,
+                    since: now,
                 }),
                 _ => {
                     let key = &self.pool.get(proxy).key;
@@ -418,6 +419,7 @@ impl<S: Storage> Engine<S> {
             pass: Pass {
                 era: session.era,
                 probe: false,
+                since: now,
             },
         };
         self.grant(now, &choice, session.generation)

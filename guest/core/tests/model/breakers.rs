@@ -28,6 +28,8 @@ pub(crate) struct Breaker {
     pub(crate) gate: Gate,
     /// How often in a row it has opened.
     openings: u32,
+    /// When it last counted a failure.
+    failed_at: u64,
 }
 
 impl Default for Breaker {
@@ -35,6 +37,7 @@ impl Default for Breaker {
         Self {
             gate: Gate::closed(),
             openings: 0,
+            failed_at: 0,
         }
     }
 }
@@ -72,16 +75,18 @@ impl Breaker {
     pub(crate) fn verdict(
         &mut self,
         now: u64,
-        probe: bool,
+        (probe, since): (bool, u64),
         outcome: Outcome,
         policy: &BreakerPolicy,
     ) -> BreakerChange {
         match (self.gate, outcome) {
-            (Gate::Closed { .. }, Outcome::Success) => {
+            // Only a request that began after the last failure says that the proxy has recovered.
+            (Gate::Closed { .. }, Outcome::Success) if since >= self.failed_at => {
                 self.gate = Gate::closed();
                 BreakerChange::None
             }
             (Gate::Closed { failures }, Outcome::Failure) => {
+                self.failed_at = now;
                 if failures + 1 < policy.open_threshold {
                     self.gate = Gate::Closed {
                         failures: failures + 1,

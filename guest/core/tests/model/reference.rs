@@ -338,7 +338,12 @@ impl Reference {
 
     fn verdict(&mut self, lease: &Lease, outcome: Outcome) -> BreakerChange {
         let mut breaker = self.breaker(lease.proxy);
-        let change = breaker.verdict(self.now, lease.probe, outcome, &self.config.breaker);
+        let change = breaker.verdict(
+            self.now,
+            (lease.probe, lease.acquired_at),
+            outcome,
+            &self.config.breaker,
+        );
         self.breakers.insert(lease.proxy, breaker);
         let goes_on = [BreakerChange::None, BreakerChange::Closed];
         if change == BreakerChange::ProbeReturned {
