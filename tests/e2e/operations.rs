@@ -50,7 +50,7 @@ fn a_wrong_file_is_refused_with_its_line_and_what_would_be_right() {
     for (text, message) in [
         (
             format!("{proxy}[sticky]\ntll = \"5m\"\n"),
-            "remora.toml:4: unknown field `tll`; did you mean `ttl`?",
+            "remora.toml:4: unknown field `tll` in [sticky]; did you mean `ttl`?",
         ),
         (
             String::new(),

@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 use remora_host::Outcome;
 
-/// What can go wrong between the gateway and an upstream proxy before a response is there.
+/// What can go wrong before a response is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// No connection.
@@ -12,8 +12,12 @@ pub(crate) enum Fault {
     ConnectTimeout,
     /// The upstream proxy does not accept the credentials.
     Credentials,
-    /// No response head within `timeouts.head`.
+    /// No response head within `timeouts.head` of all that the client sent.
     HeadTimeout,
+    /// The client broke off its request, or sent what is no body.
+    ClientBroke,
+    /// The client sent nothing more of its request's body for `timeouts.head`.
+    ClientStalled,
     /// The connection ended before the response head.
     Reset,
     /// The upstream proxy answered CONNECT with something else than 2xx.
@@ -27,6 +31,7 @@ impl Fault {
             Self::Refused(StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS) => {
                 Outcome::Blocked
             }
+            Self::ClientBroke | Self::ClientStalled => Outcome::Cancelled,
             _ => Outcome::Failure,
         }
     }
@@ -35,6 +40,8 @@ impl Fault {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::ConnectTimeout | Self::HeadTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ClientBroke => StatusCode::BAD_REQUEST,
+            Self::ClientStalled => StatusCode::REQUEST_TIMEOUT,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -48,6 +55,8 @@ impl Fault {
             }
             Self::Credentials => "the upstream proxy does not accept remora's credentials".into(),
             Self::HeadTimeout => "no response came through the upstream proxy in time".into(),
+            Self::ClientBroke => "the request's body broke off or is malformed".into(),
+            Self::ClientStalled => "the rest of the request's body did not come in time".into(),
             Self::Reset => "the upstream proxy closed the connection before a response".into(),
             Self::Refused(status) => format!("the upstream proxy refused the tunnel with {status}"),
         }
@@ -114,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_is_the_proxys_and_a_timeout_is_a_504() {
+    fn a_fault_is_the_proxys_or_the_clients_and_a_timeout_is_a_504() {
         for (fault, status) in [
             (Fault::Connect, 502),
             (Fault::ConnectTimeout, 504),
@@ -126,6 +135,12 @@ mod tests {
             assert_eq!(
                 (fault.outcome(), fault.status().as_u16()),
                 (Outcome::Failure, status)
+            );
+        }
+        for (fault, status) in [(Fault::ClientBroke, 400), (Fault::ClientStalled, 408)] {
+            assert_eq!(
+                (fault.outcome(), fault.status().as_u16()),
+                (Outcome::Cancelled, status)
             );
         }
         let refused = Fault::Refused(StatusCode::FORBIDDEN);

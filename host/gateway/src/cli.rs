@@ -72,7 +72,10 @@ pub fn main() -> ExitCode {
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("remora: {error}");
+    // One line, whatever a library has to say.
+    let lines = error.to_string();
+    let line: Vec<&str> = lines.lines().map(str::trim).collect();
+    eprintln!("remora: {}", line.join(" "));
     ExitCode::FAILURE
 }
 

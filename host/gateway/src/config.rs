@@ -1,6 +1,7 @@
 //! `remora.toml`: read, checked, and turned into a gateway.
 
 mod build;
+mod explain;
 mod file;
 mod parse;
 

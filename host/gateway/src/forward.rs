@@ -16,6 +16,7 @@ use crate::config::Timeouts;
 use crate::headers;
 use crate::reply::{self, Body};
 use crate::ticket::Ticket;
+use crate::upload::Upload;
 use crate::upstream::Upstream;
 
 /// Sends the request through the upstream and answers with what comes back. `target` is the request's URI
@@ -27,8 +28,8 @@ pub(crate) async fn forward(
     upstream: Arc<Upstream>,
     timeouts: &Timeouts,
 ) -> Response<Body> {
-    let request = outgoing(request, target);
-    match upstream.send(request, timeouts).await {
+    let (request, upload) = outgoing(request, target);
+    match upstream.send(request, &upload, timeouts).await {
         Ok((response, _)) if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
             // Meant for remora, not for the client: it is remora's credentials that are wrong.
             fail(ticket, Fault::Credentials)
@@ -41,6 +42,7 @@ pub(crate) async fn forward(
             let tracked = Tracked {
                 body,
                 outcome: classify::response(head.status),
+                upload,
                 rest: Some((ticket, upstream, sender)),
             };
             Response::from_parts(head, tracked.boxed_unsync())
@@ -56,7 +58,7 @@ pub(crate) fn fail(mut ticket: Ticket, fault: Fault) -> Response<Body> {
     reply::text(fault.status(), &fault.explain())
 }
 
-fn outgoing(request: Request<Incoming>, target: Uri) -> Request<Body> {
+fn outgoing(request: Request<Incoming>, target: Uri) -> (Request<Body>, Upload) {
     let (mut head, body) = request.into_parts();
     headers::strip(&mut head.headers);
     // The gateway itself has told the client to go on.
@@ -70,7 +72,8 @@ fn outgoing(request: Request<Incoming>, target: Uri) -> Request<Body> {
     }
     head.uri = target;
     head.version = Version::HTTP_11;
-    Request::from_parts(head, body.boxed_unsync())
+    let (body, upload) = Upload::of(body);
+    (Request::from_parts(head, body), upload)
 }
 
 /// A response body that knows when it has been read, broken off or given up.
@@ -78,6 +81,8 @@ struct Tracked {
     body: Incoming,
     /// The outcome if all of it gets through.
     outcome: Outcome,
+    /// The request body, which may still be on its way.
+    upload: Upload,
     rest: Option<(Ticket, Arc<Upstream>, SendRequest<Body>)>,
 }
 
@@ -103,6 +108,7 @@ impl hyper::body::Body for Tracked {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         match &polled {
+            Poll::Ready(Some(Err(_))) if self.upload.is_broken() => self.end(Outcome::Cancelled),
             Poll::Ready(Some(Err(_))) => self.end(Outcome::Failure),
             Poll::Ready(None) => {
                 let outcome = self.outcome;

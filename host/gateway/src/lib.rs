@@ -7,6 +7,7 @@
 //! | [`gateway`] | what happens with a request: to which of the others it goes |
 //! | `forward` | plain HTTP: absolute-form requests |
 //! | `tunnel` | CONNECT |
+//! | `upload` | how a request's body is doing: clients that break off or dawdle |
 //! | `upstream` | connections to upstream proxies, kept for reuse |
 //! | `ticket` | a lease that is released once, and the line in the log that goes with it |
 //! | `classify` | what an answer or a fault says about the proxy |
@@ -29,4 +30,5 @@ mod reply;
 pub mod server;
 mod ticket;
 mod tunnel;
+mod upload;
 mod upstream;

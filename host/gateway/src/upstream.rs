@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::classify::Fault;
 use crate::config::Timeouts;
 use crate::reply::Body;
+use crate::upload::Upload;
 
 /// How long an idle connection is kept. Shorter than the idle timeouts of common proxies, so that a
 /// request rarely meets one that is just being closed.
@@ -115,6 +116,7 @@ impl Upstream {
     pub(crate) async fn send(
         &self,
         mut request: Request<Body>,
+        upload: &Upload,
         timeouts: &Timeouts,
     ) -> Result<(Response<Incoming>, SendRequest<Body>), Fault> {
         self.authorize(&mut request);
@@ -123,14 +125,17 @@ impl Upstream {
         if let Some(again) = repeatable(&request)
             && let Some(mut sender) = self.take_idle()
         {
-            match head(sender.send_request(request), timeouts).await? {
+            let answer = sender.send_request(request);
+            match upload.head(answer, timeouts.head).await? {
                 Ok(response) => return Ok((response, sender)),
                 Err(_) => request = again,
             }
         }
         let mut sender = self.connect(timeouts).await?;
-        match head(sender.send_request(request), timeouts).await? {
+        let answer = sender.send_request(request);
+        match upload.head(answer, timeouts.head).await? {
             Ok(response) => Ok((response, sender)),
+            Err(_) if upload.is_broken() => Err(Fault::ClientBroke),
             Err(_) => Err(Fault::Reset),
         }
     }
@@ -210,10 +215,4 @@ fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
     *again.uri_mut() = request.uri().clone();
     again.headers_mut().clone_from(request.headers());
     Some(again)
-}
-
-/// Waits for the response head.
-async fn head<T>(answer: impl Future<Output = T>, timeouts: &Timeouts) -> Result<T, Fault> {
-    let waited = timeout(timeouts.head, answer).await;
-    waited.map_err(|_| Fault::HeadTimeout)
 }

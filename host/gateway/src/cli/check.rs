@@ -15,10 +15,14 @@ pub(super) async fn check(path: &Path) -> Result<(), Failure> {
     // Checking must not write: a record that is there already would be lost.
     file.record = None;
     let gateway = file.build().await.map_err(wrong)?;
-    let mut table = table(["proxy", "weight", "tags", "id"]);
+    let mut meaning = table(["what", "how"]);
+    for (what, how) in file.explain(&addresses) {
+        meaning.add_row([what, how]);
+    }
+    let mut proxies = table(["proxy", "weight", "tags", "id"]);
     for proxy in gateway.manager().proxies().await? {
         let tags = proxy.tags.join(", ");
-        table.add_row([
+        proxies.add_row([
             proxy.url,
             proxy.weight.to_string(),
             tags,
@@ -26,7 +30,9 @@ pub(super) async fn check(path: &Path) -> Result<(), Failure> {
         ]);
     }
     println!("{}: good", path.display());
-    println!("{}", file.explain(&addresses));
-    println!("{table}");
+    println!("{meaning}\n{proxies}");
+    if let Some(caveat) = file.caveat() {
+        println!("Note: {caveat}.");
+    }
     Ok(())
 }

@@ -19,6 +19,9 @@ pub(super) async fn serve(path: &Path) -> Result<(), Failure> {
     // Before the first client can connect: a signal from now on means a graceful stop.
     let (mut terminate, mut interrupt) =
         (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
+    if let Some(caveat) = file.caveat() {
+        tracing::warn!("{caveat}");
+    }
     let server = Server::bind(gateway, addresses.listen, addresses.admin).await?;
     tracing::info!(listen = %server.address()?, "ready");
     if let Some(admin) = server.admin_address()? {

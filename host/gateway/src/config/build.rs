@@ -66,10 +66,14 @@ impl File {
     ///
     /// [`BuildError`] when it is an address that others reach, and the file does not allow that.
     pub fn addresses(&self) -> Result<Addresses, BuildError> {
-        if !self.listen.ip().is_loopback() && !self.allow_remote {
+        for (name, address) in [("listen", Some(self.listen)), ("admin", self.admin)] {
+            let Some(address) = address.filter(|a| !a.ip().is_loopback() && !self.allow_remote)
+            else {
+                continue;
+            };
             let accepted = "an address of this machine only (127.0.0.1, [::1]); there is no client \
                             authentication yet. If something else keeps strangers out, set `allow_remote = true`";
-            return Err(field("listen", self.listen, accepted));
+            return Err(field(name, address, accepted));
         }
         Ok(Addresses {
             listen: self.listen,
@@ -85,7 +89,12 @@ impl File {
     /// [`BuildError`] names the first value that is not accepted.
     pub async fn build(&self) -> Result<Gateway, BuildError> {
         if self.storage != "memory" {
-            return Err(field("storage", &self.storage, "memory"));
+            // What follows the scheme of a URL may be a password.
+            let shown = match self.storage.split_once("://") {
+                Some((scheme, _)) => format!("{scheme}://…"),
+                None => self.storage.clone(),
+            };
+            return Err(field("storage", shown, "memory"));
         }
         if self.proxy.is_empty() {
             return Err(BuildError::NoProxy);
@@ -129,7 +138,7 @@ impl File {
         Ok(proxies)
     }
 
-    fn proxy_config(&self) -> ProxyConfig {
+    pub(super) fn proxy_config(&self) -> ProxyConfig {
         let default = ProxyConfig::default();
         let sticky = &self.sticky;
         let breaker = default.breaker;
@@ -209,35 +218,5 @@ impl ProxyEntry {
             tags: self.tags.clone(),
             ..proxy
         })
-    }
-}
-
-impl File {
-    /// What the file means, in a few lines for people.
-    pub fn explain(&self, addresses: &Addresses) -> String {
-        let admin = match addresses.admin {
-            Some(admin) => format!("admin interface on {admin}"),
-            None => "no admin interface".into(),
-        };
-        let config = self.proxy_config();
-        let sticky = match config.sticky_policy {
-            StickyPolicy::Disabled => "targets do not stick, unless an override says so".into(),
-            StickyPolicy::Domain { ttl } => {
-                let ttl = humantime::format_duration(ttl);
-                let on_bad = format!("{:?}", config.sticky_on_bad).to_lowercase();
-                let scope = format!("{:?}", config.sticky_scope).to_lowercase();
-                format!("a {scope} sticks to one proxy for {ttl}; when that goes bad: {on_bad}")
-            }
-        };
-        let overrides = config.sticky_overrides.len();
-        let breaker = config.breaker;
-        format!(
-            "clients connect to {}; {admin}\n{sticky}\noverrides: {overrides}\n\
-             new sessions: {:?}; a breaker opens after {} failures in a row, for {}",
-            addresses.listen,
-            self.rotation.strategy,
-            breaker.open_threshold,
-            humantime::format_duration(breaker.half_open_after),
-        )
     }
 }
