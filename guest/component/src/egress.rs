@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::bindings::exports::remora::egress::egress::{
     self as wit, AcquireError, BreakerChange, Grant, Guest, KeyError, Lease, LostSession, Options,
-    Outcome, Reason, Released, StorageError,
+    Outcome, Reason, Released, Span, StorageError,
 };
 use crate::bindings::remora::egress::clock;
 use crate::{ENGINE, Plugin, with_engine};
@@ -19,16 +19,17 @@ impl Guest for Plugin {
         );
         with_request(target.as_deref(), options.as_ref(), |request| {
             with_engine(|engine, now| {
-                let (permit, reason) = match target {
+                let decided = match target {
                     Some(_) => engine.permit(now, request)?,
-                    None => {
-                        let grant = engine.acquire_any(now, request)?;
-                        (grant.lease.permit, grant.reason)
-                    }
+                    None => engine.permit_any(now, request)?,
                 };
                 Ok(Grant {
-                    lease: permit.into(),
-                    reason: reason.into(),
+                    lease: decided.permit.into(),
+                    reason: decided.reason.into(),
+                    session: decided.session.map(|session| Span {
+                        bound_at: session.bound_at,
+                        expires_at: session.expires_at,
+                    }),
                     key_is_target: engine.last_key() == request.target,
                 })
             })
@@ -89,6 +90,7 @@ fn with_request<T>(
         session: options.session.as_deref(),
         tags: &tags,
         tried: &tried,
+        ttl_ms: options.ttl,
     })
 }
 

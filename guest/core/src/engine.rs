@@ -30,6 +30,9 @@ pub struct Request<'a> {
     pub tags: &'a [&'a str],
     /// The proxies that this request has tried already: left aside while another one is admitted.
     pub tried: &'a [ProxyId],
+    /// How long a session that this request begins lasts, in milliseconds; `None`: as the policy says. A
+    /// session that is live keeps its own. Where the policy does not let a key stick, this does not either.
+    pub ttl_ms: Option<u64>,
 }
 
 /// What a lease says apart from its key: fixed in size, so that a hit crosses the guest's border without
@@ -82,6 +85,27 @@ impl core::ops::Deref for Lease {
     }
 }
 
+/// From when to when a session lasts, unless something ends it early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Span {
+    /// When it was bound, in milliseconds since the Unix epoch.
+    pub bound_at: u64,
+    /// When its time to live is over, in milliseconds since the Unix epoch.
+    pub expires_at: u64,
+}
+
+/// What a shell hears of an acquire: a [`Grant`] without the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// The lease, apart from its key.
+    pub permit: Permit,
+    /// Why this proxy.
+    pub reason: Reason,
+    /// The session's time; `None` where the request belongs to no session.
+    pub session: Option<Span>,
+}
+
 /// A lease, and why this proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -90,6 +114,8 @@ pub struct Grant {
     pub lease: Lease,
     /// Why this proxy.
     pub reason: Reason,
+    /// The session's time; `None` where the request belongs to no session.
+    pub session: Option<Span>,
 }
 
 /// How a request went.

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | [`key`](SessionKey) | what a session is keyed by: host, site or an explicit id |
 //! | [`policy`](Sticky) | whether, how long and how strictly a key sticks |
+//! | [`pattern`](Patterns) | which of several patterns holds for a host |
 //! | `session` | what a binding is, when it is live and how it ends |
 //! | `table` | the session table: look up, bind, end, bound its size |
 //! | `breaker` | when a proxy's circuit breaker opens, probes and closes |
@@ -36,6 +37,7 @@ mod gate;
 mod hints;
 mod in_flight;
 mod key;
+mod pattern;
 mod policy;
 mod pool;
 mod rotation;
@@ -45,9 +47,12 @@ mod table;
 
 pub use breaker::{Breaker, BreakerPolicy, Change as BreakerChange};
 pub use config::Config;
-pub use engine::{Engine, Grant, Lease, Outcome, Permit, ProxyStatus, Released, Request, Stats};
+pub use engine::{
+    Decided, Engine, Grant, Lease, Outcome, Permit, ProxyStatus, Released, Request, Span, Stats,
+};
 pub use error::{AcquireError, Error, Invalid, KeyError};
 pub use key::{MAX_HOST_LEN, MAX_KEY_LEN, MAX_SESSION_ID_LEN, MAX_TAG_LEN, Scope, SessionKey};
+pub use pattern::Patterns;
 pub use policy::{Mode, OnBad, Override, Sticky};
 pub use pool::{ProxyId, ProxySpec};
 pub use rotation::StrategyKind;

@@ -1,10 +1,9 @@
 //! Rule 2: whether, how long and how strictly a key sticks.
 
 use alloc::string::String;
-use hashbrown::HashMap;
 
 use crate::error::Invalid;
-use crate::key;
+use crate::pattern::Patterns;
 
 /// The longest time to live accepted, in milliseconds: a leap year.
 pub(crate) const MAX_TTL_MS: u64 = 366 * 24 * 60 * 60 * 1_000;
@@ -125,54 +124,25 @@ impl Override {
 #[derive(Debug, Default)]
 pub(crate) struct Policies {
     general: Sticky,
-    hosts: HashMap<String, Sticky>,
-    suffixes: HashMap<String, Sticky>,
+    special: Patterns<Sticky>,
 }
 
 impl Policies {
     pub(crate) fn new(general: Sticky, overrides: &[Override]) -> Result<Self, Invalid> {
         general.check("sticky")?;
-        let mut policies = Self {
-            general,
-            ..Self::default()
-        };
+        let mut special = Patterns::default();
         for (i, over) in overrides.iter().enumerate() {
             let at = alloc::format!("sticky.override[{i}]");
             let policy = over.over(&general);
             policy.check(&at)?;
-            let (map, host) = match over.pattern.strip_prefix("*.") {
-                Some(suffix) => (&mut policies.suffixes, suffix),
-                None => (&mut policies.hosts, over.pattern.as_str()),
-            };
-            let mut normal = String::new();
-            let invalid = |accepted: &str| {
-                Invalid::new(&alloc::format!("{at}.match"), &over.pattern, accepted)
-            };
-            if host.contains('*') {
-                return Err(invalid("a host such as `example.com`, or `*.` and a host"));
-            }
-            key::push_host(&mut normal, host).map_err(|error| {
-                invalid(&alloc::format!("a host, or `*.` and a host ({error})"))
-            })?;
-            if map.insert(normal, policy).is_some() {
-                return Err(invalid("each pattern once"));
-            }
+            special.insert(&at, &over.pattern, policy)?;
         }
-        Ok(policies)
+        Ok(Self { general, special })
     }
 
     /// The policy of a normalised host.
     pub(crate) fn of(&self, host: &str) -> Sticky {
-        if self.hosts.is_empty() && self.suffixes.is_empty() {
-            return self.general;
-        }
-        if let Some(policy) = self.hosts.get(host) {
-            return *policy;
-        }
-        host.match_indices('.')
-            .find_map(|(dot, _)| self.suffixes.get(&host[dot + 1..]))
-            .copied()
-            .unwrap_or(self.general)
+        *self.special.get(host).unwrap_or(&self.general)
     }
 }
 

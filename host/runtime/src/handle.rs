@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use remora_core::{Grant, Lease, Outcome, Reason, Released};
+use remora_core::{Grant, Lease, Outcome, Reason, Released, Span};
 use uuid::Uuid;
 
+use crate::credentials::{Credentials, Parts};
 use crate::error::Error;
 use crate::manager::{Member, View};
 use crate::proxy::Proxy;
@@ -24,6 +26,9 @@ pub struct ProxyHandle {
     /// `None` once it is released.
     lease: Option<Lease>,
     reason: Reason,
+    session: Option<Span>,
+    /// What this lease puts into a template's place; only where there is one.
+    parts: Option<Parts>,
     outcome: AtomicU8,
 }
 
@@ -43,8 +48,11 @@ impl fmt::Debug for ProxyHandle {
 }
 
 impl ProxyHandle {
-    pub(crate) fn new(view: Arc<View>, place: usize, grant: Grant) -> Self {
+    pub(crate) fn new(view: Arc<View>, place: usize, grant: Grant, tags: &[&str]) -> Self {
+        let templated = view.member(place).endpoint.is_template();
         Self {
+            parts: templated.then(|| Parts::of(&grant, tags)),
+            session: grant.session,
             view,
             place,
             lease: Some(grant.lease),
@@ -62,14 +70,28 @@ impl ProxyHandle {
         self.member().id
     }
 
-    /// The proxy's URL without credentials, `scheme://host:port`.
+    /// The proxy's URL without credentials, `scheme://host:port`; for one exit of several behind an address
+    /// ([`Proxy::exits`]) with `#` and its number.
     pub fn proxy_url(&self) -> &str {
         &self.member().address
     }
 
     /// The proxy's URL with credentials, percent-encoded, as HTTP clients take it. Not for logs.
     pub fn proxy_url_with_credentials(&self) -> String {
-        self.member().endpoint.url()
+        self.member().endpoint.url(self.credentials())
+    }
+
+    /// The user name and password for this lease: templates are filled in. `None` for a proxy that asks for
+    /// none.
+    pub fn credentials(&self) -> Option<Credentials> {
+        self.member().endpoint.credentials(self.parts.as_ref())
+    }
+
+    /// When the session that the request belongs to is over, unless something ends it early; `None` for a
+    /// request that belongs to no session.
+    pub fn session_expires_at(&self) -> Option<SystemTime> {
+        let ms = self.session.map(|session| session.expires_at)?;
+        UNIX_EPOCH.checked_add(Duration::from_millis(ms))
     }
 
     /// The proxy as it was added. What its `url` leaves open (the port) is filled in, credentials that

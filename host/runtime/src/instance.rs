@@ -1,6 +1,6 @@
 //! One running instance of a plugin, and the calls into it.
 
-use remora_core::{Config, Grant, Lease, Outcome, ProxySpec, Released, Request};
+use remora_core::{Config, Grant, Lease, Outcome, ProxySpec, Released, Request, Span};
 use uuid::Uuid;
 use wasmtime::Store;
 
@@ -42,8 +42,12 @@ impl Instance {
             session: request.session,
             tags: request.tags,
             tried: &tried,
+            ttl: request.ttl_ms,
         };
-        let plain = request.session.is_none() && request.tags.is_empty() && tried.is_empty();
+        let plain = request.session.is_none()
+            && request.tags.is_empty()
+            && tried.is_empty()
+            && request.ttl_ms.is_none();
         let options = (!plain).then_some(options);
         let (exports, store) = self.enter();
         let interface = exports.remora_egress_egress();
@@ -59,6 +63,10 @@ impl Instance {
                 permit: grant.lease.into(),
             },
             reason: grant.reason.into(),
+            session: grant.session.map(|session| Span {
+                bound_at: session.bound_at,
+                expires_at: session.expires_at,
+            }),
         })
     }
 

@@ -60,6 +60,7 @@ mod bindings;
 mod clock;
 mod config;
 mod convert;
+mod credentials;
 mod error;
 mod handle;
 mod imports;
@@ -76,6 +77,7 @@ pub mod trace;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{BreakerConfig, ProxyConfig, StickyOverride, Strategy};
+pub use credentials::Credentials;
 pub use error::{Error, PluginError};
 pub use handle::ProxyHandle;
 pub use manager::{
@@ -84,6 +86,6 @@ pub use manager::{
 pub use plugin::{Limits, Plugin};
 pub use proxy::{Proxy, ProxyType};
 pub use remora_core::{
-    BreakerChange, End, Invalid, KeyError, Lease, OnBad, Outcome, Reason, Released, Request, Scope,
-    StorageError,
+    BreakerChange, End, Invalid, KeyError, Lease, OnBad, Outcome, Patterns, Reason, Released,
+    Request, Scope, StorageError,
 };

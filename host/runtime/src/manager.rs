@@ -401,7 +401,7 @@ impl ProxyManager {
             self.shared.release(grant.lease, Outcome::Cancelled)?;
             return Err(Error::NoProxy);
         };
-        Ok(ProxyHandle::new(view, place, grant))
+        Ok(ProxyHandle::new(view, place, grant, request.tags))
     }
 }
 

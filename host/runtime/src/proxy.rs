@@ -1,10 +1,12 @@
 //! An upstream proxy: what the host knows and the plugin never sees.
 
 use std::fmt;
+use std::num::NonZeroU32;
 
 use url::Url;
 use uuid::Uuid;
 
+use crate::credentials::{Credentials, Parts};
 use crate::error::Error;
 
 /// The protocol spoken to a proxy.
@@ -48,10 +50,20 @@ impl ProxyType {
 }
 
 /// An upstream proxy.
+///
+/// A provider that keeps many exits behind one address takes the session's name as a part of the user name
+/// or of the password. There these stand for what belongs to a lease:
+///
+/// | placeholder | what it becomes |
+/// |---|---|
+/// | `{session}` | 16 letters and digits: the same as long as the session lasts, others for the next one, and for a request without a session others every time |
+/// | `{ttl_minutes}` | the session's time to live in minutes, rounded up; 1 without a session |
+/// | `{tags}` | the tags that the request asks for, a `-` before each |
 #[derive(Clone, PartialEq, Eq)]
 pub struct Proxy {
     /// `scheme://host:port`. Credentials may stand here (`http://user:pass@host:port`, percent-encoded) or
-    /// in the fields below, not in both.
+    /// in the fields below, not in both. Ends with `#` and a number for one of several exits behind the
+    /// address, see [`Proxy::exits`].
     pub url: String,
     /// The protocol; has to agree with the URL's scheme.
     pub proxy_type: ProxyType,
@@ -142,6 +154,26 @@ impl Proxy {
         })
     }
 
+    /// The proxy as so many exits behind its address, each with a breaker, sessions and turns of its own.
+    /// Their URLs end with `#1`, `#2` and so on. What makes them differ on the wire is `{session}` in the
+    /// user name or password.
+    ///
+    /// ```
+    /// use remora_host::Proxy;
+    ///
+    /// let gateway = Proxy::from_url("http://customer-U-session-{session}:pass@gw.example:7000")?;
+    /// let exits = gateway.exits(50);
+    /// assert_eq!(exits[49].url, "http://gw.example:7000#50");
+    /// # Ok::<(), remora_host::Error>(())
+    /// ```
+    pub fn exits(&self, count: u32) -> Vec<Self> {
+        let one = |number| Self {
+            url: format!("{}#{number}", self.url),
+            ..self.clone()
+        };
+        (1..=count).map(one).collect()
+    }
+
     /// Its identity: a UUIDv5 of the URL with the user name and without the password, so that it is the
     /// same on every worker, machine and restart.
     ///
@@ -155,7 +187,8 @@ impl Proxy {
             None => String::new(),
         };
         let scheme = endpoint.proxy_type.scheme();
-        let name = format!("{scheme}://{user}{}:{}", endpoint.host, endpoint.port);
+        let exit = endpoint.exit();
+        let name = format!("{scheme}://{user}{}:{}{exit}", endpoint.host, endpoint.port);
         Ok(Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()))
     }
 
@@ -173,9 +206,14 @@ impl Proxy {
             );
             return Err(invalid(shown(), &accepted));
         }
-        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-            return Err(invalid(shown(), "a URL without path, query and fragment"));
+        if !matches!(url.path(), "" | "/") || url.query().is_some() {
+            return Err(invalid(shown(), "a URL without path and query"));
         }
+        let exit = url.fragment().map(str::parse::<NonZeroU32>).transpose();
+        let exit = exit.map_err(|_| {
+            let accepted = "a URL without fragment, or with the number of an exit in its place";
+            invalid(shown(), accepted)
+        })?;
         let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {
             return Err(invalid(shown(), "a URL with a host"));
         };
@@ -197,6 +235,7 @@ impl Proxy {
             proxy_type: self.proxy_type,
             host: host.to_owned(),
             port: url.port().unwrap_or(self.proxy_type.default_port()),
+            exit,
             username: with.username,
             password: with.password,
         })
@@ -223,6 +262,8 @@ pub(crate) struct Endpoint {
     /// IPv6 addresses in brackets.
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// Which of several exits behind the address.
+    exit: Option<NonZeroU32>,
     pub(crate) username: Option<String>,
     pub(crate) password: Option<String>,
 }
@@ -230,20 +271,44 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     /// The URL without credentials.
     pub(crate) fn address(&self) -> String {
-        format!("{}://{}:{}", self.proxy_type.scheme(), self.host, self.port)
+        let exit = self.exit();
+        let scheme = self.proxy_type.scheme();
+        format!("{scheme}://{}:{}{exit}", self.host, self.port)
     }
 
-    /// The URL with credentials.
-    pub(crate) fn url(&self) -> String {
+    fn exit(&self) -> String {
+        self.exit.map(|n| format!("#{n}")).unwrap_or_default()
+    }
+
+    /// The URL with credentials, as clients take it.
+    pub(crate) fn url(&self, credentials: Option<Credentials>) -> String {
         // The address was made from a URL's parts, so it is one.
         let Ok(mut url) = Url::parse(&self.address()) else {
             return self.address();
         };
-        if let Some(user) = &self.username {
-            let _ = url.set_username(user);
-            let _ = url.set_password(self.password.as_deref());
+        url.set_fragment(None);
+        if let Some(credentials) = credentials {
+            let _ = url.set_username(&credentials.username);
+            let _ = url.set_password(credentials.password.as_deref());
         }
         url.to_string()
+    }
+
+    /// Whether the credentials differ from lease to lease.
+    pub(crate) fn is_template(&self) -> bool {
+        let both = [&self.username, &self.password];
+        both.into_iter().flatten().any(|text| Parts::stand_in(text))
+    }
+
+    pub(crate) fn credentials(&self, parts: Option<&Parts>) -> Option<Credentials> {
+        let fill = |text: &String| match parts {
+            Some(parts) => parts.fill(text),
+            None => text.clone(),
+        };
+        Some(Credentials {
+            username: fill(self.username.as_ref()?),
+            password: self.password.as_ref().map(fill),
+        })
     }
 }
 
@@ -302,7 +367,8 @@ mod tests {
         let proxy = Proxy::from_url("http://us%3Aer:p%40s%2Fs@[2001:db8::1]:3128").unwrap();
         assert_eq!(proxy.url, "http://[2001:db8::1]:3128");
         assert_eq!(proxy.username.as_deref(), Some("us:er"));
-        let url = proxy.endpoint().unwrap().url();
+        let endpoint = proxy.endpoint().unwrap();
+        let url = endpoint.url(endpoint.credentials(None));
         assert_eq!(Proxy::from_url(&url).unwrap(), proxy);
     }
 }

@@ -59,6 +59,9 @@ pub enum Event {
         tags: Vec<String>,
         /// The proxies tried already.
         tried: Vec<Uuid>,
+        /// How long the client wants its session to last.
+        #[serde(default)]
+        ttl_ms: Option<u64>,
     },
     /// `egress.release`
     Release(Lease, Outcome),
@@ -75,6 +78,7 @@ impl Event {
             session: request.session.map(str::to_owned),
             tags: request.tags.iter().map(|tag| (*tag).to_owned()).collect(),
             tried: request.tried.to_vec(),
+            ttl_ms: request.ttl_ms,
         }
     }
 }
@@ -195,6 +199,7 @@ fn run(instance: &mut Instance, event: &Event) -> Decision {
             session,
             tags,
             tried,
+            ttl_ms,
         } => {
             let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
             answer(instance.acquire(&Request {
@@ -202,6 +207,7 @@ fn run(instance: &mut Instance, event: &Event) -> Decision {
                 session: session.as_deref(),
                 tags: &tags,
                 tried,
+                ttl_ms: *ttl_ms,
             }))
         }
         Event::Release(lease, outcome) => answer(instance.release(lease, *outcome)),

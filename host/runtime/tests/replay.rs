@@ -34,6 +34,7 @@ enum Step {
         site: u8,
         session: Option<u8>,
         tagged: bool,
+        ttl_ms: Option<u64>,
     },
     Release {
         which: usize,
@@ -54,8 +55,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Outcome::Cancelled),
     ];
     prop_oneof![
-        8 => (0..40u8, prop::option::weighted(0.2, 0..3u8), prop::bool::weighted(0.2))
-            .prop_map(|(site, session, tagged)| Step::Acquire { site, session, tagged }),
+        8 => (0..40u8, prop::option::weighted(0.2, 0..3u8), prop::bool::weighted(0.2), prop::option::weighted(0.2, 0..50_000u64))
+            .prop_map(|(site, session, tagged, ttl_ms)| Step::Acquire { site, session, tagged, ttl_ms }),
         8 => (any::<usize>(), outcome).prop_map(|(which, outcome)| Step::Release { which, outcome }),
         3 => (0..20_000u64).prop_map(Step::Wait),
         1 => (0..4usize).prop_map(Step::Remove),
@@ -106,6 +107,7 @@ async fn record(steps: &[Step], rotation: Rotation, on_bad: OnBad) -> Vec<u8> {
                 site,
                 session,
                 tagged,
+                ttl_ms,
             } => {
                 let session = session.map(|s| format!("s{s}"));
                 let request = Request {
@@ -113,6 +115,7 @@ async fn record(steps: &[Step], rotation: Rotation, on_bad: OnBad) -> Vec<u8> {
                     session: session.as_deref(),
                     tags: if *tagged { &["de"] } else { &[] },
                     tried: &[],
+                    ttl_ms: *ttl_ms,
                 };
                 handles.extend(mgr.acquire(&request).await);
             }
@@ -182,6 +185,7 @@ async fn a_replay_says_which_line_differs() {
         site,
         session: None,
         tagged: false,
+        ttl_ms: None,
     });
     let text =
         String::from_utf8(record(&steps, Rotation::RoundRobin, OnBad::Rebind).await).unwrap();

@@ -2,14 +2,14 @@
 
 use alloc::string::String;
 
-use super::{Engine, Grant, Lease, Permit, Request};
+use super::{Decided, Engine, Grant, Lease, Permit, Request, Span};
 use crate::breaker::{Admission, Pass};
 use crate::draw::Draw;
 use crate::error::{AcquireError, KeyError};
 use crate::gate;
 use crate::in_flight;
 use crate::key::{self, Scope};
-use crate::policy::{OnBad, Sticky};
+use crate::policy::{MAX_TTL_MS, OnBad, Sticky};
 use crate::pool::{ProxyId, Wanted};
 use crate::rotation::{self, Avoid, Field, StrategyKind};
 use crate::session::{End, Reason, Session};
@@ -51,12 +51,8 @@ impl<S: Storage> Engine<S> {
     ///
     /// [`AcquireError`] says why it cannot go, and when to try again.
     pub fn acquire(&mut self, now: u64, request: &Request<'_>) -> Result<Grant, AcquireError> {
-        let (permit, reason) = self.permit(now, request)?;
-        let key = self.key.clone();
-        Ok(Grant {
-            lease: Lease { key, permit },
-            reason,
-        })
+        let decided = self.permit(now, request)?;
+        Ok(decided.under(self.key.clone()))
     }
 
     /// [`Engine::acquire`] without a copy of the key, which is at [`Engine::last_key`] until the next
@@ -65,11 +61,7 @@ impl<S: Storage> Engine<S> {
     /// # Errors
     ///
     /// As there.
-    pub fn permit(
-        &mut self,
-        now: u64,
-        request: &Request<'_>,
-    ) -> Result<(Permit, Reason), AcquireError> {
+    pub fn permit(&mut self, now: u64, request: &Request<'_>) -> Result<Decided, AcquireError> {
         let mut key = core::mem::take(&mut self.key);
         key.clear();
         let granted = self
@@ -90,14 +82,18 @@ impl<S: Storage> Engine<S> {
     ///
     /// [`AcquireError`] says why it cannot go, and when to try again.
     pub fn acquire_any(&mut self, now: u64, request: &Request<'_>) -> Result<Grant, AcquireError> {
+        Ok(self.permit_any(now, request)?.under(String::new()))
+    }
+
+    /// [`Engine::acquire_any`] for shells.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn permit_any(&mut self, now: u64, request: &Request<'_>) -> Result<Decided, AcquireError> {
         self.key.clear();
-        let granted = self.rotate(now, "", request)?;
-        let (permit, reason) = self.counted(now, granted)?;
-        let key = String::new();
-        Ok(Grant {
-            lease: Lease { key, permit },
-            reason,
-        })
+        let decided = self.rotate(now, "", request)?;
+        self.counted(now, decided)
     }
 
     /// The session key of the last request.
@@ -119,7 +115,10 @@ impl<S: Storage> Engine<S> {
     /// Writes the session key (rule 1) and answers with the policy if the key sticks (rule 2).
     fn set_key(&self, key: &mut String, request: &Request<'_>) -> Result<Option<Sticky>, KeyError> {
         key::push_host(key, request.target)?;
-        let policy = self.policies.of(key);
+        let mut policy = self.policies.of(key);
+        if let Some(ttl_ms) = request.ttl_ms {
+            policy.ttl_ms = ttl_ms.min(MAX_TTL_MS);
+        }
         match self.config.scope {
             Scope::Host => {}
             #[cfg(feature = "public-suffix-list")]
@@ -150,7 +149,7 @@ impl<S: Storage> Engine<S> {
         key: &str,
         policy: &Sticky,
         request: &Request<'_>,
-    ) -> Result<(Permit, Reason), AcquireError> {
+    ) -> Result<Decided, AcquireError> {
         let (mut seen, mut guessed) = self.look(key)?;
         // Rule 3: whoever finds the key changed under its own bind has lost the race and adopts.
         let mut raced = false;
@@ -161,7 +160,7 @@ impl<S: Storage> Engine<S> {
                         Some(current) => seen = current,
                         None => {
                             let reason = if raced { Reason::Adopted } else { Reason::Hit };
-                            return Ok((self.follow(now, &session, proxy), reason));
+                            return Ok(self.follow(now, &session, proxy, reason));
                         }
                     }
                     continue;
@@ -170,7 +169,7 @@ impl<S: Storage> Engine<S> {
                     let probed =
                         self.probe_again(now, key, &seen, &session, policy, (proxy, breaker));
                     match probed? {
-                        Ok(permit) => return Ok((permit, Reason::Hit)),
+                        Ok(decided) => return Ok(decided),
                         Err(current) => seen = current,
                     }
                     continue;
@@ -193,7 +192,7 @@ impl<S: Storage> Engine<S> {
                     let max = self.config.max_sessions;
                     table::make_room(&self.storage, Table::Sessions, key, now, max)?;
                     self.hints.note(key, choice.proxy);
-                    return Ok((self.grant(now, &choice, choice.ticket), reason));
+                    return Ok(self.grant(now, &choice, Some(&session), reason));
                 }
                 Some(current) => {
                     self.give_back(now, &choice)?;
@@ -262,7 +261,7 @@ impl<S: Storage> Engine<S> {
         session: &Session,
         policy: &Sticky,
         (proxy, breaker): (usize, gate::Seen),
-    ) -> Result<Result<Permit, Seen>, StorageError> {
+    ) -> Result<Result<Decided, Seen>, StorageError> {
         let id = &self.pool.get(proxy).key;
         let policy_of_breakers = &self.config.breaker;
         let Some(pass) = gate::take_probe(&self.storage, id, &breaker, now, policy_of_breakers)?
@@ -279,7 +278,7 @@ impl<S: Storage> Engine<S> {
             ..session.used(now, policy)
         };
         match table::replace(&self.storage, key, seen, &probing)? {
-            None => Ok(Ok(self.grant(now, &choice, session.generation))),
+            None => Ok(Ok(self.grant(now, &choice, Some(session), Reason::Hit))),
             Some(current) => {
                 self.give_back(now, &choice)?;
                 Ok(Err(current))
@@ -305,14 +304,9 @@ impl<S: Storage> Engine<S> {
     }
 
     /// The key does not stick: the next proxy.
-    fn rotate(
-        &self,
-        now: u64,
-        key: &str,
-        request: &Request<'_>,
-    ) -> Result<(Permit, Reason), AcquireError> {
+    fn rotate(&self, now: u64, key: &str, request: &Request<'_>) -> Result<Decided, AcquireError> {
         let choice = self.choose(now, key, None, request)?;
-        Ok((self.grant(now, &choice, 0), Reason::Rotated))
+        Ok(self.grant(now, &choice, None, Reason::Rotated))
     }
 
     /// Rules 6 and 9: picks a proxy, a fresh one while there is one.
@@ -397,13 +391,9 @@ impl<S: Storage> Engine<S> {
     }
 
     /// Counts a granted request as in flight, for the strategy that asks.
-    fn counted(
-        &self,
-        now: u64,
-        granted: (Permit, Reason),
-    ) -> Result<(Permit, Reason), AcquireError> {
+    fn counted(&self, now: u64, granted: Decided) -> Result<Decided, AcquireError> {
         if self.config.strategy == StrategyKind::LeastUsed
-            && let Some(i) = self.pool.find(&granted.0.proxy)
+            && let Some(i) = self.pool.find(&granted.permit.proxy)
         {
             let window = self.config.lease_timeout_ms;
             in_flight::begin(&self.storage, &self.pool.get(i).key, now, window)?;
@@ -412,7 +402,7 @@ impl<S: Storage> Engine<S> {
     }
 
     /// A permit for a session's proxy. Never a probe: that is who bound it, at most.
-    fn follow(&self, now: u64, session: &Session, proxy: usize) -> Permit {
+    fn follow(&self, now: u64, session: &Session, proxy: usize, reason: Reason) -> Decided {
         let choice = Choice {
             proxy,
             ticket: session.generation,
@@ -422,22 +412,48 @@ impl<S: Storage> Engine<S> {
                 since: now,
             },
         };
-        self.grant(now, &choice, session.generation)
+        self.grant(now, &choice, Some(session), reason)
     }
 
-    fn grant(&self, now: u64, choice: &Choice, generation: u64) -> Permit {
+    fn grant(
+        &self,
+        now: u64,
+        choice: &Choice,
+        session: Option<&Session>,
+        reason: Reason,
+    ) -> Decided {
         let patience = if choice.pass.probe {
             self.config.breaker.half_open_after_ms
         } else {
             self.config.lease_timeout_ms
         };
-        Permit {
-            proxy: self.pool.get(choice.proxy).id,
-            generation,
-            era: choice.pass.era,
-            probe: choice.pass.probe,
-            acquired_at: now,
-            deadline: now.saturating_add(patience),
+        Decided {
+            permit: Permit {
+                proxy: self.pool.get(choice.proxy).id,
+                generation: session.map_or(0, |session| session.generation),
+                era: choice.pass.era,
+                probe: choice.pass.probe,
+                acquired_at: now,
+                deadline: now.saturating_add(patience),
+            },
+            reason,
+            session: session.map(|session| Span {
+                bound_at: session.bound_at,
+                expires_at: session.expires_at,
+            }),
+        }
+    }
+}
+
+impl Decided {
+    fn under(self, key: String) -> Grant {
+        Grant {
+            lease: Lease {
+                key,
+                permit: self.permit,
+            },
+            reason: self.reason,
+            session: self.session,
         }
     }
 }

@@ -28,7 +28,8 @@ pub(crate) fn key(config: &Config, asked: &Asked) -> Result<(String, Option<Stic
         key.push('#');
         key.push_str(session);
     }
-    let policy = policy(config, host);
+    let mut policy = policy(config, host);
+    policy.ttl_ms = asked.ttl_ms.unwrap_or(policy.ttl_ms);
     let sticks = policy.mode == Mode::Domain
         && policy.ttl_ms > 0
         && (config.scope != Scope::Session || session.is_some());

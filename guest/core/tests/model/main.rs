@@ -61,6 +61,7 @@ impl Fleet {
             session: SESSIONS[asked.session],
             tags: TAGS[asked.tags],
             tried: &tried,
+            ttl_ms: asked.ttl_ms,
         };
         let engine = &mut self.engines[asked.instance];
         let answer = match asked.target {
@@ -109,6 +110,7 @@ impl Fleet {
             session,
             tags: 0,
             tried: Vec::new(),
+            ttl_ms: None,
         };
         let now = self.reference.now;
         if let Ok((key, _)) = self.reference.key(&asked) {

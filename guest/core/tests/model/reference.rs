@@ -257,6 +257,9 @@ impl Reference {
             }
         }
         assert_eq!(lease.key, key);
+        let span = grant.session.map(|span| (span.bound_at, span.expires_at));
+        let session = self.sessions.get(&key).filter(|_| lease.generation != 0);
+        assert_eq!(span, session.map(|s| (s.bound_at, s.expires_at)));
         assert_eq!(lease.acquired_at, self.now);
         assert_eq!(lease.deadline, self.now + patience);
         if self.config.strategy == StrategyKind::LeastUsed {

@@ -68,6 +68,8 @@ pub(crate) struct Asked {
     pub(crate) session: usize,
     pub(crate) tags: usize,
     pub(crate) tried: Vec<u128>,
+    /// How long the client wants its session to last.
+    pub(crate) ttl_ms: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -232,13 +234,15 @@ fn asked(instances: usize) -> impl Strategy<Value = Asked> {
             5 => Just(Vec::new()),
             1 => prop::collection::vec(1..=PROXIES, 1..4)
         ],
+        prop::option::weighted(0.1, 0..300u64),
     )
-        .prop_map(|(instance, target, session, tags, tried)| Asked {
+        .prop_map(|(instance, target, session, tags, tried, ttl_ms)| Asked {
             instance,
             target,
             session,
             tags,
             tried,
+            ttl_ms,
         })
 }
 

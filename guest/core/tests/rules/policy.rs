@@ -1,6 +1,6 @@
 //! Rule 2, but for `strict`.
 
-use remora_core::{Config, End, Mode, Outcome, Override, Reason, Sticky};
+use remora_core::{Config, End, Mode, Outcome, Override, Reason, Request, Span, Sticky};
 
 use crate::support::{T0, World, domain};
 
@@ -22,6 +22,40 @@ fn by_default_nothing_sticks_and_a_session_would_last_five_minutes() {
     seen.sort_unstable();
     seen.dedup();
     assert_eq!(seen.len(), 3);
+}
+
+#[test]
+fn a_client_may_say_how_long_its_session_lasts_where_keys_stick() {
+    let world = World::new(domain(1_000), 3);
+    let mut client = world.client();
+    let ask = |ttl_ms| Request {
+        target: "shop.example",
+        ttl_ms,
+        ..Request::default()
+    };
+    let span = |bound_at, ttl| {
+        let expires_at = bound_at + ttl;
+        Some(Span {
+            bound_at,
+            expires_at,
+        })
+    };
+    let first = client.try_request(&ask(Some(50))).unwrap();
+    assert_eq!(first.session, span(T0, 50));
+    // A live session keeps its own.
+    let second = client.try_request(&ask(Some(90))).unwrap();
+    assert_eq!(
+        (second.reason, second.session),
+        (Reason::Hit, first.session)
+    );
+    world.advance(50);
+    let third = client.try_request(&ask(None)).unwrap();
+    assert_eq!(third.reason, Reason::Rebound(End::Expired));
+    assert_eq!(third.session, span(T0 + 50, 1_000));
+
+    let world = World::new(Config::default(), 3);
+    let granted = world.client().try_request(&ask(Some(50))).unwrap();
+    assert_eq!((granted.reason, granted.session), (Reason::Rotated, None));
 }
 
 #[test]

@@ -24,9 +24,13 @@ fn a_permit_and_its_key_apart_are_the_lease() {
             ..Request::default()
         };
         let grant = whole.try_request(&request).unwrap();
-        let (permit, reason) = apart.engine.permit(T0, &request).unwrap();
+        let decided = apart.engine.permit(T0, &request).unwrap();
         let key = apart.engine.last_key().to_owned();
-        assert_eq!((permit, reason), (grant.lease.permit, grant.reason));
+        let permit = decided.permit;
+        assert_eq!(
+            (permit, decided.reason, decided.session),
+            (grant.lease.permit, grant.reason, grant.session)
+        );
         assert_eq!(key, grant.lease.key);
         assert_eq!(apart.engine.session_key(&request), Ok(key.clone()));
         // Neither a success nor a cancelled request needs its key.

@@ -46,6 +46,7 @@ impl Decider for Native {
                 session,
                 tags,
                 tried,
+                ttl_ms,
             } => {
                 let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
                 let request = Request {
@@ -53,6 +54,7 @@ impl Decider for Native {
                     session: session.as_deref(),
                     tags: &tags,
                     tried,
+                    ttl_ms: *ttl_ms,
                 };
                 if target.is_empty() {
                     answer(engine.acquire_any(now, &request))
