@@ -119,6 +119,19 @@ pub enum Change {
     ProbeReturned,
 }
 
+impl Change {
+    /// The name used in logs, metrics and the WIT interface.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Opened => "opened",
+            Self::Reopened => "reopened",
+            Self::Closed => "closed",
+            Self::ProbeReturned => "probe-returned",
+        }
+    }
+}
+
 impl Breaker {
     /// A breaker that nothing is known of.
     pub(crate) const NEW: Self = Self {

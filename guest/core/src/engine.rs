@@ -134,6 +134,18 @@ pub enum Outcome {
     Cancelled,
 }
 
+impl Outcome {
+    /// The name used in logs, metrics and the WIT interface.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Blocked => "blocked",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// What a release did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

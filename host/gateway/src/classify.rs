@@ -1,7 +1,9 @@
 //! What an answer or a fault says about the proxy it came through.
 
+use std::fmt;
+
 use hyper::StatusCode;
-use remora_host::Outcome;
+use remora_host::{Invalid, Outcome, Patterns};
 
 /// What can go wrong before a response is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +12,12 @@ pub(crate) enum Fault {
     Connect,
     /// No connection within `timeouts.connect`.
     ConnectTimeout,
+    /// No TLS with the upstream proxy: it speaks none, or its certificate does not hold.
+    Tls,
+    /// The SOCKS5 proxy did not come to terms, or does not reach the target.
+    Socks,
+    /// The target's name, which a `socks5://` proxy wants resolved on this side, does not resolve.
+    Resolve,
     /// The upstream proxy does not accept the credentials.
     Credentials,
     /// No response head within `timeouts.head` of all that the client sent.
@@ -25,17 +33,6 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// What it says about the proxy.
-    pub(crate) fn outcome(self) -> Outcome {
-        match self {
-            Self::Refused(StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS) => {
-                Outcome::Blocked
-            }
-            Self::ClientBroke | Self::ClientStalled => Outcome::Cancelled,
-            _ => Outcome::Failure,
-        }
-    }
-
     /// What the client gets.
     pub(crate) fn status(self) -> StatusCode {
         match self {
@@ -46,31 +43,116 @@ impl Fault {
         }
     }
 
-    /// What the client is told.
-    pub(crate) fn explain(self) -> String {
+    /// Its name in `Proxy-Status` (RFC 9209 §2.3).
+    pub(crate) fn proxy_error(self) -> &'static str {
         match self {
-            Self::Connect => "the upstream proxy cannot be reached".into(),
-            Self::ConnectTimeout => {
-                "the upstream proxy did not accept the connection in time".into()
-            }
-            Self::Credentials => "the upstream proxy does not accept remora's credentials".into(),
-            Self::HeadTimeout => "no response came through the upstream proxy in time".into(),
-            Self::ClientBroke => "the request's body broke off or is malformed".into(),
-            Self::ClientStalled => "the rest of the request's body did not come in time".into(),
-            Self::Reset => "the upstream proxy closed the connection before a response".into(),
-            Self::Refused(status) => format!("the upstream proxy refused the tunnel with {status}"),
+            Self::Connect => "connection_refused",
+            Self::ConnectTimeout => "connection_timeout",
+            Self::Tls => "tls_protocol_error",
+            Self::Socks => "destination_unavailable",
+            Self::Resolve => "dns_error",
+            Self::Credentials | Self::Refused(_) => "http_protocol_error",
+            Self::HeadTimeout => "http_response_timeout",
+            Self::ClientBroke | Self::ClientStalled => "http_request_error",
+            Self::Reset => "connection_terminated",
         }
     }
 }
 
-/// What the status of a response says about the proxy.
-pub(crate) fn response(status: StatusCode) -> Outcome {
-    match status {
-        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
-            Outcome::Failure
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "the upstream proxy cannot be reached",
+            Self::ConnectTimeout => "the upstream proxy did not accept the connection in time",
+            Self::Tls => "no TLS with the upstream proxy, or its certificate does not hold",
+            Self::Socks => "the SOCKS5 proxy refused, or does not reach the target",
+            Self::Resolve => "the target's name does not resolve here",
+            Self::Credentials => "the upstream proxy does not accept remora's credentials",
+            Self::HeadTimeout => "no response came through the upstream proxy in time",
+            Self::ClientBroke => "the request's body broke off or is malformed",
+            Self::ClientStalled => "the rest of the request's body did not come in time",
+            Self::Reset => "the upstream proxy closed the connection before a response",
+            Self::Refused(status) => {
+                return write!(f, "the upstream proxy refused the tunnel with {status}");
+            }
+        })
+    }
+}
+
+/// Which statuses say something about the proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statuses {
+    /// The proxy is bad.
+    pub failure: Vec<u16>,
+    /// The target refuses this exit.
+    pub blocked: Vec<u16>,
+}
+
+impl Default for Statuses {
+    fn default() -> Self {
+        Self {
+            failure: vec![502, 503, 504],
+            blocked: vec![403, 429],
         }
-        StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => Outcome::Blocked,
-        _ => Outcome::Success,
+    }
+}
+
+impl Statuses {
+    fn outcome(&self, status: StatusCode) -> Outcome {
+        let code = status.as_u16();
+        if self.failure.contains(&code) {
+            Outcome::Failure
+        } else if self.blocked.contains(&code) {
+            Outcome::Blocked
+        } else {
+            Outcome::Success
+        }
+    }
+}
+
+/// The verdicts: the same everywhere, but for what some hosts mean by a status.
+#[derive(Clone, Debug, Default)]
+pub struct Verdicts {
+    general: Statuses,
+    special: Patterns<Statuses>,
+}
+
+impl Verdicts {
+    /// With these statuses where nothing else is said.
+    pub fn new(general: Statuses) -> Self {
+        let special = Patterns::default();
+        Self { general, special }
+    }
+
+    /// With other statuses for the hosts that match; `at` names the entry in the error.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] when `pattern` is none, or is there already.
+    pub fn with(mut self, at: &str, pattern: &str, statuses: Statuses) -> Result<Self, Invalid> {
+        self.special.insert(at, pattern, statuses)?;
+        Ok(self)
+    }
+
+    /// What the status of a response from `host` says.
+    pub(crate) fn response(&self, host: &str, status: StatusCode) -> Outcome {
+        self.special
+            .find(host)
+            .unwrap_or(&self.general)
+            .outcome(status)
+    }
+
+    /// What a fault on the way to `host` says.
+    pub(crate) fn fault(&self, host: &str, fault: Fault) -> Outcome {
+        match fault {
+            // Whatever else it is refused with, a tunnel that does not come about is a failure.
+            Fault::Refused(status) => match self.response(host, status) {
+                Outcome::Blocked => Outcome::Blocked,
+                _ => Outcome::Failure,
+            },
+            Fault::ClientBroke | Fault::ClientStalled | Fault::Resolve => Outcome::Cancelled,
+            _ => Outcome::Failure,
+        }
     }
 }
 
@@ -101,6 +183,10 @@ pub(crate) fn tunnel(flow: Flow) -> Outcome {
 mod tests {
     use super::*;
 
+    fn status(code: u16) -> StatusCode {
+        StatusCode::from_u16(code).unwrap()
+    }
+
     #[test]
     fn a_status_is_a_verdict_on_the_proxy_the_exit_or_nobody() {
         for (code, outcome) in [
@@ -114,37 +200,60 @@ mod tests {
             (503, Outcome::Failure),
             (504, Outcome::Failure),
         ] {
-            assert_eq!(
-                response(StatusCode::from_u16(code).unwrap()),
-                outcome,
-                "{code}"
-            );
+            let verdict = Verdicts::default().response("a.example", status(code));
+            assert_eq!(verdict, outcome, "{code}");
         }
     }
 
     #[test]
+    fn a_host_may_mean_something_else_by_a_status() {
+        let special = Statuses {
+            failure: vec![],
+            blocked: vec![503],
+        };
+        let verdicts = Verdicts::default()
+            .with("outcome.override[0]", "*.shop.example", special)
+            .unwrap();
+        let says = |host: &str, code| verdicts.response(host, status(code));
+        assert_eq!(says("www.Shop.example:443", 503), Outcome::Blocked);
+        assert_eq!(says("www.shop.example", 403), Outcome::Success);
+        assert_eq!(says("other.example", 503), Outcome::Failure);
+        let error = verdicts
+            .with("outcome.override[1]", "*.*", Statuses::default())
+            .unwrap_err();
+        assert_eq!(error.field, "outcome.override[1].match");
+    }
+
+    #[test]
     fn a_fault_is_the_proxys_or_the_clients_and_a_timeout_is_a_504() {
-        for (fault, status) in [
+        let verdict = |fault| Verdicts::default().fault("a.example", fault);
+        for (fault, code) in [
             (Fault::Connect, 502),
             (Fault::ConnectTimeout, 504),
+            (Fault::Tls, 502),
+            (Fault::Socks, 502),
             (Fault::Credentials, 502),
             (Fault::HeadTimeout, 504),
             (Fault::Reset, 502),
-            (Fault::Refused(StatusCode::BAD_GATEWAY), 502),
+            (Fault::Refused(status(502)), 502),
+            (Fault::Refused(status(404)), 502),
         ] {
             assert_eq!(
-                (fault.outcome(), fault.status().as_u16()),
-                (Outcome::Failure, status)
+                (verdict(fault), fault.status().as_u16()),
+                (Outcome::Failure, code)
             );
         }
-        for (fault, status) in [(Fault::ClientBroke, 400), (Fault::ClientStalled, 408)] {
+        for (fault, code) in [
+            (Fault::ClientBroke, 400),
+            (Fault::ClientStalled, 408),
+            (Fault::Resolve, 502),
+        ] {
             assert_eq!(
-                (fault.outcome(), fault.status().as_u16()),
-                (Outcome::Cancelled, status)
+                (verdict(fault), fault.status().as_u16()),
+                (Outcome::Cancelled, code)
             );
         }
-        let refused = Fault::Refused(StatusCode::FORBIDDEN);
-        assert_eq!(refused.outcome(), Outcome::Blocked);
+        assert_eq!(verdict(Fault::Refused(status(403))), Outcome::Blocked);
     }
 
     #[test]

@@ -4,6 +4,9 @@ mod build;
 mod explain;
 mod file;
 mod parse;
+mod serving;
+mod settings;
+mod time;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,16 +15,12 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use build::BuildError;
-pub use file::{Breaker, File, Override, ProxyEntry, Rotation, Sticky, TimeoutFields};
-
-/// How long the gateway waits for upstream proxies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// Connecting, and for a tunnel the answer to CONNECT.
-    pub connect: Duration,
-    /// From the request to the head of the response.
-    pub head: Duration,
-}
+pub use file::{Breaker, File, Override, ProxyEntry, Rotation, Sticky};
+pub(crate) use serving::Format;
+pub use serving::{
+    ClientFields, LimitFields, LogFields, OutcomeFields, OutcomeOverride, RetryFields, Secret,
+    TimeoutFields, TlsFields, User,
+};
 
 /// What is wrong with a configuration file. Never shows a line of it: there are passwords in there.
 #[derive(Debug, Error)]

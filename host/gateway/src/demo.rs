@@ -11,10 +11,12 @@ mod scenes;
 mod show;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::admin::Admin;
 use crate::cli::Failure;
 use crate::config;
 use crate::server::Server;
@@ -26,6 +28,7 @@ struct Stage {
     exits: Vec<Exit>,
     client: Client,
     admin: SocketAddr,
+    json: bool,
 }
 
 /// Runs the demo. It checks what it shows.
@@ -33,7 +36,7 @@ struct Stage {
 /// # Errors
 ///
 /// What could not be started, or what was not as it should be.
-pub(crate) async fn run() -> Result<(), Failure> {
+pub(crate) async fn run(json: bool) -> Result<(), Failure> {
     let origin = origin::start().await?;
     let mut exits = Vec::new();
     for last in 11..=13 {
@@ -41,7 +44,9 @@ pub(crate) async fn run() -> Result<(), Failure> {
     }
     let file = config::from_text("demo", &configuration(&exits))?;
     let addresses = file.addresses()?;
-    let server = Server::bind(file.build().await?, addresses.listen, addresses.admin).await?;
+    let gateway = Arc::new(file.build().await?);
+    let admin = addresses.admin.map(|address| (address, Admin::default()));
+    let server = Server::bind(gateway, file.limits()?, addresses.listen, admin)?;
     let (gateway, admin) = (server.address()?, server.admin_address()?);
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(server.run(
@@ -54,9 +59,12 @@ pub(crate) async fn run() -> Result<(), Failure> {
         exits,
         client: Client::new(gateway),
         admin: admin.ok_or("the demo has no admin interface")?,
+        json,
     };
-    println!("remora is listening on {gateway}; its pool:\n");
-    println!("{}", show::pool(&stage.exits));
+    if !json {
+        println!("remora is listening on {gateway}; its pool:\n");
+        println!("{}", show::pool(&stage.exits));
+    }
     let played = scenes::play(&mut stage).await;
     drop(stop);
     let _ = running.await;

@@ -1,122 +1,135 @@
-//! Plain HTTP: a request in absolute form goes on to an upstream proxy, its response comes back.
+//! Plain HTTP: what comes back through an upstream proxy goes on to the client.
 
+use std::fmt;
+use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use http_body_util::BodyExt;
 use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
-use hyper::client::conn::http1::SendRequest;
-use hyper::header::{self, HeaderValue};
-use hyper::{Request, Response, StatusCode, Uri, Version};
+use hyper::{Response, Version};
 use remora_host::Outcome;
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::classify::{self, Fault};
-use crate::config::Timeouts;
+use crate::body::{Body, BodyError};
 use crate::headers;
-use crate::reply::{self, Body};
 use crate::ticket::Ticket;
 use crate::upload::Upload;
-use crate::upstream::Upstream;
-
-/// Sends the request through the upstream and answers with what comes back. `target` is the request's URI
-/// without user information.
-pub(crate) async fn forward(
-    request: Request<Incoming>,
-    target: Uri,
-    mut ticket: Ticket,
-    upstream: Arc<Upstream>,
-    timeouts: &Timeouts,
-) -> Response<Body> {
-    let (request, upload) = outgoing(request, target);
-    match upstream.send(request, &upload, timeouts).await {
-        Ok((response, _)) if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-            // Meant for remora, not for the client: it is remora's credentials that are wrong.
-            fail(ticket, Fault::Credentials)
-        }
-        Ok((response, sender)) => {
-            let (mut head, body) = response.into_parts();
-            headers::strip(&mut head.headers);
-            head.version = Version::HTTP_11;
-            ticket.set_status(head.status);
-            let tracked = Tracked {
-                body,
-                outcome: classify::response(head.status),
-                upload,
-                rest: Some((ticket, upstream, sender)),
-            };
-            Response::from_parts(head, tracked.boxed_unsync())
-        }
-        Err(fault) => fail(ticket, fault),
-    }
-}
-
-/// Answers a client whose request a fault has ended.
-pub(crate) fn fail(mut ticket: Ticket, fault: Fault) -> Response<Body> {
-    ticket.set_status(fault.status());
-    ticket.finish(fault.outcome());
-    reply::text(fault.status(), &fault.explain())
-}
-
-fn outgoing(request: Request<Incoming>, target: Uri) -> (Request<Body>, Upload) {
-    let (mut head, body) = request.into_parts();
-    headers::strip(&mut head.headers);
-    // The gateway itself has told the client to go on.
-    head.headers.remove(header::EXPECT);
-    // RFC 9112 §3.2.2: what the request line says holds, whatever `Host` says.
-    if let Some(Ok(host)) = target
-        .authority()
-        .map(|a| HeaderValue::from_str(a.as_str()))
-    {
-        head.headers.insert(header::HOST, host);
-    }
-    head.uri = target;
-    head.version = Version::HTTP_11;
-    let (body, upload) = Upload::of(body);
-    (Request::from_parts(head, body), upload)
-}
+use crate::upstream::Shelf;
 
 /// A response body that knows when it has been read, broken off or given up.
-struct Tracked {
+pub(crate) struct Tracked {
     body: Incoming,
-    /// The outcome if all of it gets through.
-    outcome: Outcome,
     /// The request body, which may still be on its way.
     upload: Upload,
-    rest: Option<(Ticket, Arc<Upstream>, SendRequest<Body>)>,
+    /// What to do with the connection once all of it has been read.
+    shelf: Option<Shelf>,
+    /// The lease, and the outcome if all of it gets through; `None` where the verdict is out already.
+    verdict: Option<(Ticket, Outcome)>,
+    /// It is given up when nothing has come for so long.
+    idle: Duration,
+    waiting_since: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl fmt::Debug for Tracked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tracked")
+            .field("verdict", &self.verdict)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The response for the client.
+pub(crate) fn answer(
+    response: Response<Incoming>,
+    shelf: Shelf,
+    upload: Upload,
+    verdict: Option<(Ticket, Outcome)>,
+    idle: Duration,
+) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    headers::strip(&mut head.headers);
+    head.version = Version::HTTP_11;
+    let tracked = Tracked {
+        body,
+        upload,
+        shelf: Some(shelf),
+        verdict,
+        idle,
+        waiting_since: None,
+        timer: None,
+    };
+    Response::from_parts(head, Body::Download(Box::new(tracked)))
 }
 
 impl Tracked {
-    fn end(&mut self, outcome: Outcome) {
-        let Some((ticket, upstream, sender)) = self.rest.take() else {
-            return;
-        };
-        ticket.finish(outcome);
-        if self.body.is_end_stream() {
-            tokio::spawn(async move { upstream.keep(sender).await });
+    /// All of it has been read, or nothing more of it is wanted.
+    fn end(&mut self, outcome: Option<Outcome>) {
+        if let Some((ticket, if_complete)) = self.verdict.take() {
+            ticket.finish(outcome.unwrap_or(if_complete));
+        }
+        if let Some(shelf) = self.shelf.take()
+            && self.body.is_end_stream()
+            && self.upload.is_over()
+        {
+            shelf.keep();
+        }
+    }
+
+    /// Nothing is there: how long that may last. The timer is looked at when it fires, rather than set anew
+    /// with every frame.
+    fn wait(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        let deadline = since + self.idle;
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        loop {
+            ready!(timer.as_mut().poll(context));
+            if deadline <= Instant::now() {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline);
         }
     }
 }
 
 impl hyper::body::Body for Tracked {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        match &polled {
-            Poll::Ready(Some(Err(_))) if self.upload.is_broken() => self.end(Outcome::Cancelled),
-            Poll::Ready(Some(Err(_))) => self.end(Outcome::Failure),
-            Poll::Ready(None) => {
-                let outcome = self.outcome;
-                self.end(outcome);
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Pending => {
+                if self.wait(context).is_pending() {
+                    return Poll::Pending;
+                }
+                self.end(Some(Outcome::Failure));
+                let error = io::Error::from(io::ErrorKind::TimedOut);
+                Poll::Ready(Some(Err(error.into())))
             }
-            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+            Poll::Ready(Some(Ok(frame))) => {
+                self.waiting_since = None;
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                let clients = self.upload.is_broken();
+                self.end(Some(if clients {
+                    Outcome::Cancelled
+                } else {
+                    Outcome::Failure
+                }));
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Ready(None) => {
+                self.end(None);
+                Poll::Ready(None)
+            }
         }
-        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -131,11 +144,7 @@ impl hyper::body::Body for Tracked {
 impl Drop for Tracked {
     fn drop(&mut self) {
         // A body whose end is known in advance is not polled once more to hear of it.
-        let outcome = if self.body.is_end_stream() {
-            self.outcome
-        } else {
-            Outcome::Cancelled
-        };
-        self.end(outcome);
+        let complete = self.body.is_end_stream();
+        self.end((!complete).then_some(Outcome::Cancelled));
     }
 }

@@ -1,46 +1,80 @@
 //! What happens with a request.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use hyper::body::Incoming;
 use hyper::http::uri::{Authority, Scheme};
 use hyper::{Method, Request, Response, StatusCode, Uri};
-use remora_host::{Error, ProxyManager};
-use tokio_util::task::TaskTracker;
+use parking_lot::Mutex;
+use remora_host::{Error, PoolStats, Proxy, ProxyManager};
+use uuid::Uuid;
 
-use crate::config::Timeouts;
-use crate::forward::forward;
-use crate::reply::{self, Body};
-use crate::ticket::Ticket;
-use crate::tunnel::tunnel;
-use crate::upstream::Upstreams;
+use crate::attempt::{Attempts, Retry};
+use crate::body::Body;
+use crate::classify::{Fault, Verdicts};
+use crate::client::{Clients, Refused, Wishes};
+use crate::forward;
+use crate::metrics::Metrics;
+use crate::outgoing::Outgoing;
+use crate::reply;
+use crate::tunnel::Tunnel;
+use crate::upstream::{Trust, Upstreams};
+
+/// How long the gateway waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Connecting to an upstream proxy, and for a tunnel its answer to CONNECT.
+    pub connect: Duration,
+    /// From the request to the head of the response.
+    pub head: Duration,
+    /// A tunnel or a response's body in which nothing moves.
+    pub idle: Duration,
+}
+
+/// What can change while it serves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long it waits.
+    pub timeouts: Timeouts,
+    /// What an answer says about a proxy.
+    pub verdicts: Verdicts,
+    /// How often a request is sent once more.
+    pub retry: Retry,
+    /// Who is heard.
+    pub clients: Clients,
+}
 
 /// A pool, and the way to it.
 pub struct Gateway {
     manager: ProxyManager,
-    timeouts: Timeouts,
+    settings: ArcSwap<Settings>,
     upstreams: Upstreams,
-    /// The tunnels that are open: they outlive the connection they began on.
-    pub(crate) tunnels: TaskTracker,
+    metrics: Arc<Metrics>,
 }
+
+/// Where a request leaves the tunnel that its connection becomes once the client has been told.
+pub(crate) type Opened = Mutex<Option<Tunnel>>;
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gateway")
             .field("manager", &self.manager)
-            .field("timeouts", &self.timeouts)
+            .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
 }
 
 impl Gateway {
     /// A gateway that sends requests where `manager` says.
-    pub fn new(manager: ProxyManager, timeouts: Timeouts) -> Self {
+    pub fn new(manager: ProxyManager, settings: Settings, trust: Trust) -> Self {
         Self {
             manager,
-            timeouts,
-            upstreams: Upstreams::default(),
-            tunnels: TaskTracker::new(),
+            settings: ArcSwap::from_pointee(settings),
+            upstreams: Upstreams::new(trust),
+            metrics: Metrics::new(),
         }
     }
 
@@ -49,41 +83,189 @@ impl Gateway {
         &self.manager
     }
 
-    /// Serves one request of a client.
-    pub async fn serve(&self, request: Request<Incoming>) -> Response<Body> {
-        match target(request.method(), request.uri()) {
-            Ok(target) => self.pass_on(request, target).await,
-            Err(line) => reply::text(StatusCode::BAD_REQUEST, line),
-        }
+    /// Other settings, from the next request on.
+    pub fn set(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
     }
 
-    async fn pass_on(&self, request: Request<Incoming>, target: Uri) -> Response<Body> {
-        let host = target.host().unwrap_or_default();
-        let handle = match self.manager.acquire_for_domain(host).await {
-            Ok(handle) => handle,
-            Err(error) => {
-                tracing::warn!(target: "remora::access", host, %error, "no proxy");
-                return reply::refusal(&error);
-            }
+    /// Adds proxies, all or none; one that is there gets its new password, weight and tags.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] names the first one that is not accepted; the pool is as before.
+    pub async fn add_proxies(&self, proxies: Vec<Proxy>) -> Result<Vec<Uuid>, Error> {
+        let ids = self.manager.add_proxies(proxies).await?;
+        for id in &ids {
+            self.upstreams.forget(*id);
+        }
+        Ok(ids)
+    }
+
+    /// Takes a proxy out. Answers whether it was in the pool.
+    ///
+    /// # Errors
+    ///
+    /// As [`ProxyManager::remove_proxy`].
+    pub async fn remove_proxy(&self, id: Uuid) -> Result<bool, Error> {
+        let found = self.manager.remove_proxy(id).await?;
+        self.upstreams.forget(id);
+        Ok(found)
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The counters as Prometheus reads them.
+    pub(crate) fn metrics_text(&self, pool: PoolStats) -> Result<String, fmt::Error> {
+        self.metrics.text(pool)
+    }
+
+    /// Closes connections to upstream proxies that nobody has used for a while.
+    pub(crate) fn sweep(&self) {
+        self.upstreams.sweep();
+    }
+
+    /// Serves one request of a client.
+    pub(crate) async fn serve(
+        &self,
+        mut request: Request<Incoming>,
+        opened: &Opened,
+    ) -> Response<Body> {
+        let target = match target(request.method(), request.uri()) {
+            Ok(target) => target,
+            Err(line) => return reply::malformed(line),
         };
-        let upstream = self.upstreams.of(&handle);
-        let ticket = Ticket::new(handle, request.method().clone());
-        let upstream = match upstream {
-            Ok(upstream) => upstream,
-            Err(error) => return unusable(ticket, &error),
+        let settings = self.settings.load_full();
+        let wishes = match settings.clients.hear(request.headers_mut()) {
+            Ok(wishes) => wishes,
+            Err(Refused::Unknown) => return reply::unknown_client(),
+            Err(Refused::Malformed(line)) => return reply::malformed(line),
         };
         if request.method() == Method::CONNECT {
-            let tunnels = &self.tunnels;
-            tunnel(request, target, ticket, upstream, &self.timeouts, tunnels).await
+            self.tunnel(request, target, &wishes, &settings, opened)
+                .await
         } else {
-            forward(request, target, ticket, upstream, &self.timeouts).await
+            self.forward(request, target, &wishes, &settings).await
         }
     }
-}
 
-fn unusable(ticket: Ticket, error: &Error) -> Response<Body> {
-    drop(ticket);
-    reply::text(StatusCode::SERVICE_UNAVAILABLE, &error.to_string())
+    async fn forward(
+        &self,
+        request: Request<Incoming>,
+        target: Uri,
+        wishes: &Wishes,
+        settings: &Settings,
+    ) -> Response<Body> {
+        let Settings {
+            timeouts, verdicts, ..
+        } = settings;
+        let outgoing = Outgoing::new(request, target);
+        let host = outgoing.host();
+        let mut attempts = self.attempts(&outgoing.method, host, wishes, settings);
+        let mut ticket = match attempts.first().await {
+            Ok(ticket) => ticket,
+            Err(error) => return reply::refusal(&error),
+        };
+        loop {
+            let Some(handle) = ticket.handle() else {
+                return reply::fault(Fault::Connect);
+            };
+            let upstream = self.upstreams.of(handle);
+            let sent = upstream.send(&outgoing, handle, timeouts).await;
+            let fault = match sent {
+                // Meant for remora, not for the client: it is remora's credentials that are wrong.
+                Ok((response, _))
+                    if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED =>
+                {
+                    Fault::Credentials
+                }
+                Ok((response, shelf)) => {
+                    ticket.set_status(response.status());
+                    let outcome = verdicts.response(host, response.status());
+                    let upload = outgoing.upload.clone();
+                    let mut verdict = Some((ticket, outcome));
+                    if outgoing.is_repeatable()
+                        && attempts.calls_for_another(outcome)
+                        && let Some((ended, outcome)) = verdict.take()
+                        && let Some(next) = attempts.next(ended, outcome).await
+                    {
+                        ticket = next;
+                        continue;
+                    }
+                    return forward::answer(response, shelf, upload, verdict, timeouts.idle);
+                }
+                Err(fault) => fault,
+            };
+            ticket.set_status(fault.status());
+            let outcome = verdicts.fault(host, fault);
+            match attempts
+                .after(ticket, outcome, outgoing.survives(fault))
+                .await
+            {
+                Some(next) => ticket = next,
+                None => return reply::fault(fault),
+            }
+        }
+    }
+
+    async fn tunnel(
+        &self,
+        request: Request<Incoming>,
+        target: Uri,
+        wishes: &Wishes,
+        settings: &Settings,
+        opened: &Opened,
+    ) -> Response<Body> {
+        let Settings {
+            timeouts, verdicts, ..
+        } = settings;
+        let Some(authority) = target.authority() else {
+            return reply::malformed("CONNECT needs a host and a port");
+        };
+        let host = authority.host();
+        let mut attempts = self.attempts(request.method(), host, wishes, settings);
+        let mut ticket = match attempts.first().await {
+            Ok(ticket) => ticket,
+            Err(error) => return reply::refusal(&error),
+        };
+        loop {
+            let Some(handle) = ticket.handle() else {
+                return reply::fault(Fault::Connect);
+            };
+            let upstream = self.upstreams.of(handle);
+            let fault = match upstream.tunnel(authority, handle, timeouts).await {
+                Ok(far) => {
+                    ticket.set_status(StatusCode::OK);
+                    let client = hyper::upgrade::on(request);
+                    let tunnel = Tunnel::new(client, far, ticket, timeouts.idle);
+                    *opened.lock() = Some(tunnel);
+                    return Response::new(Body::empty());
+                }
+                Err(fault) => fault,
+            };
+            ticket.set_status(fault.status());
+            let outcome = verdicts.fault(host, fault);
+            match attempts
+                .after(ticket, outcome, fault != Fault::Resolve)
+                .await
+            {
+                Some(next) => ticket = next,
+                None => return reply::fault(fault),
+            }
+        }
+    }
+
+    fn attempts<'a>(
+        &'a self,
+        method: &Method,
+        host: &'a str,
+        wishes: &'a Wishes,
+        settings: &Settings,
+    ) -> Attempts<'a> {
+        let (manager, metrics) = (&self.manager, &self.metrics);
+        Attempts::new(manager, metrics, settings.retry, method, host, wishes)
+    }
 }
 
 /// Where a request wants to go: `host:port` for CONNECT, an absolute URI without user information else.
@@ -94,22 +276,26 @@ fn target(method: &Method, uri: &Uri) -> Result<Uri, &'static str> {
         );
     };
     let malformed = "the request's target is malformed";
-    let host_and_port = authority.as_str().rsplit('@').next().unwrap_or_default();
-    let authority: Authority = host_and_port.parse().map_err(|_| malformed)?;
+    let has_user = authority.as_str().contains('@');
+    let authority = || match authority.as_str().rsplit_once('@') {
+        Some((_, host_and_port)) => host_and_port.parse().map_err(|_| malformed),
+        None => Ok(authority.clone()),
+    };
     if *method == Method::CONNECT {
+        let authority: Authority = authority()?;
         if authority.port_u16().is_none() {
             return Err("CONNECT needs a port");
         }
-        return Uri::builder()
-            .authority(authority)
-            .build()
-            .map_err(|_| malformed);
+        return Ok(Uri::from(authority));
     }
     if uri.scheme() != Some(&Scheme::HTTP) {
         return Err("only http:// can be passed on in the clear; for https:// use CONNECT");
     }
+    if !has_user {
+        return Ok(uri.clone());
+    }
     let mut parts = uri.clone().into_parts();
-    parts.authority = Some(authority);
+    parts.authority = Some(authority()?);
     Uri::from_parts(parts).map_err(|_| malformed)
 }
 

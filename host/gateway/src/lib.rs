@@ -4,31 +4,41 @@
 //! |---|---|
 //! | [`config`] | reads `remora.toml` and says what is wrong with it |
 //! | [`server`] | accepts connections, and stops gracefully |
-//! | [`gateway`] | what happens with a request: to which of the others it goes |
-//! | `forward` | plain HTTP: absolute-form requests |
-//! | `tunnel` | CONNECT |
+//! | [`gateway`] | what happens with a request |
+//! | [`client`] | who is asking: authentication, session id, tags |
+//! | [`attempt`] | over which proxy a request goes, and over which next when that fails |
+//! | `outgoing` | what is passed on of a request, and how often that may happen |
 //! | `upload` | how a request's body is doing: clients that break off or dawdle |
-//! | `upstream` | connections to upstream proxies, kept for reuse |
-//! | `ticket` | a lease that is released once, and the line in the log that goes with it |
-//! | `classify` | what an answer or a fault says about the proxy |
+//! | [`upstream`] | connections to upstream proxies: HTTP, TLS, SOCKS; kept for reuse |
+//! | `forward` | plain HTTP: the response on its way back |
+//! | `tunnel` | CONNECT: bytes in both directions |
+//! | [`classify`] | what an answer or a fault says about the proxy |
+//! | `ticket` | a lease that is released once, and what is said of it |
+//! | `metrics` | counters for Prometheus |
 //! | `headers` | what must not be passed on |
+//! | `body` | the bodies that it sends |
 //! | `reply` | what clients are told when something is wrong |
-//! | [`admin`] | `/stats`, `/sessions`, `/healthz` |
+//! | [`admin`] | `/stats`, `/sessions`, `/proxies`, `/metrics`, `/healthz` |
 //! | [`demo`] | a pool, an origin and a client on loopback, to watch it work |
 
 #![forbid(unsafe_code)]
 
 pub mod admin;
-mod classify;
+pub mod attempt;
+mod body;
+pub mod classify;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod demo;
 mod forward;
 pub mod gateway;
 mod headers;
+mod metrics;
+mod outgoing;
 mod reply;
 pub mod server;
 mod ticket;
 mod tunnel;
 mod upload;
-mod upstream;
+pub mod upstream;

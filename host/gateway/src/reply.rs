@@ -1,39 +1,81 @@
-//! What clients are told when something is wrong: the right status and one line of text.
+//! What clients are told when something is wrong: the right status, one line of text, and `Proxy-Status`
+//! (RFC 9209).
 
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use remora_host::Error;
+use sfv::{KeyRef, ListSerializer, StringRef, TokenRef};
 
-/// The body of every response.
-pub(crate) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
+use crate::body::Body;
+use crate::classify::Fault;
 
-/// A body that is there already.
-pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into())
-        .map_err(|never| match never {})
-        .boxed_unsync()
-}
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// A response of one line.
 pub(crate) fn text(status: StatusCode, line: &str) -> Response<Body> {
-    let mut response = Response::new(full(format!("remora: {line}\n")));
+    let mut response = Response::new(Body::full(format!("remora: {line}\n")));
     *response.status_mut() = status;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, plain);
     response
 }
 
+/// A response of one line, and the kind of error that it is.
+fn error(status: StatusCode, kind: &'static str, line: &str) -> Response<Body> {
+    let mut response = text(status, line);
+    if let Some(value) = proxy_status(kind, line) {
+        response.headers_mut().insert(PROXY_STATUS, value);
+    }
+    response
+}
+
+/// `remora; error=KIND; details="LINE"`
+fn proxy_status(kind: &'static str, line: &str) -> Option<HeaderValue> {
+    let mut list = ListSerializer::new();
+    let member = list.bare_item(TokenRef::from_str("remora").ok()?);
+    let member = member.parameter(
+        KeyRef::from_str("error").ok()?,
+        TokenRef::from_str(kind).ok()?,
+    );
+    if let Ok(details) = StringRef::from_str(line) {
+        member.parameter(KeyRef::from_str("details").ok()?, details);
+    }
+    HeaderValue::from_str(&list.finish()?).ok()
+}
+
+/// A request that is no request to a proxy.
+pub(crate) fn malformed(line: &str) -> Response<Body> {
+    error(StatusCode::BAD_REQUEST, "http_request_error", line)
+}
+
+/// A client that has to say who it is.
+pub(crate) fn unknown_client() -> Response<Body> {
+    let status = StatusCode::PROXY_AUTHENTICATION_REQUIRED;
+    let line = "say who you are: the user name and password of this proxy are missing or wrong";
+    let mut response = error(status, "http_request_denied", line);
+    let basic = HeaderValue::from_static("Basic realm=\"remora\", charset=\"UTF-8\"");
+    response
+        .headers_mut()
+        .insert(header::PROXY_AUTHENTICATE, basic);
+    response
+}
+
+/// What went wrong on the way.
+pub(crate) fn fault(fault: Fault) -> Response<Body> {
+    error(fault.status(), fault.proxy_error(), &fault.to_string())
+}
+
 /// Why there is no proxy for a request.
-pub(crate) fn refusal(error: &Error) -> Response<Body> {
-    let status = match error {
-        Error::Key(_) | Error::Domain(_) => StatusCode::BAD_REQUEST,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
+pub(crate) fn refusal(refused: &Error) -> Response<Body> {
+    let (status, kind) = match refused {
+        Error::Key(_) | Error::Domain(_) => (StatusCode::BAD_REQUEST, "http_request_error"),
+        Error::NoProxy | Error::Exhausted { .. } | Error::SessionLost { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "destination_unavailable")
+        }
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "proxy_internal_error"),
     };
-    let mut response = text(status, &error.to_string());
-    if let Some(wait) = error.retry_after() {
+    let mut response = error(status, kind, &refused.to_string());
+    if let Some(wait) = refused.retry_after() {
         // Whole seconds, rounded up: a client that waits so long does not come too early.
         let seconds = wait.as_millis().div_ceil(1_000).max(1);
         if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
@@ -67,6 +109,16 @@ mod tests {
             !refusal(&Error::NoProxy)
                 .headers()
                 .contains_key(header::RETRY_AFTER)
+        );
+    }
+
+    #[test]
+    fn an_error_says_its_kind_as_rfc_9209_wants_it() {
+        let response = fault(Fault::HeadTimeout);
+        assert_eq!(response.status(), 504);
+        assert_eq!(
+            response.headers()["proxy-status"],
+            "remora;error=http_response_timeout;details=\"no response came through the upstream proxy in time\""
         );
     }
 }

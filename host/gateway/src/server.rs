@@ -13,24 +13,43 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{interval, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
-use crate::admin;
-use crate::gateway::Gateway;
-use crate::reply::Body;
+use crate::admin::Admin;
+use crate::body::Body;
+use crate::gateway::{Gateway, Opened};
 
-/// How long a client may take for the head of a request.
-const HEAD: Duration = Duration::from_secs(30);
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 4_096;
+
+/// How often it is looked for connections to upstream proxies that nobody uses any more.
+const SWEEP: Duration = Duration::from_secs(20);
+
+/// A client that is gone without a word is found out after so long.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// What clients may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How many connections are served at a time; others wait.
+    pub max_connections: usize,
+    /// The most bytes of a request's head, at least 8192.
+    pub max_header_bytes: usize,
+    /// How long a client may take for the head of a request, and between two requests.
+    pub client: Duration,
+}
 
 /// A gateway that is listening.
 #[derive(Debug)]
 pub struct Server {
     gateway: Arc<Gateway>,
+    limits: Limits,
     listener: TcpListener,
-    admin: Option<TcpListener>,
+    admin: Option<(TcpListener, Admin)>,
 }
 
 impl Server {
@@ -39,16 +58,18 @@ impl Server {
     /// # Errors
     ///
     /// What the system says, with the address that it is about.
-    pub async fn bind(
-        gateway: Gateway,
+    pub fn bind(
+        gateway: Arc<Gateway>,
+        limits: Limits,
         listen: SocketAddr,
-        admin: Option<SocketAddr>,
+        admin: Option<(SocketAddr, Admin)>,
     ) -> io::Result<Self> {
         Ok(Self {
-            gateway: Arc::new(gateway),
-            listener: bind(listen).await?,
+            gateway,
+            limits,
+            listener: bind(listen)?,
             admin: match admin {
-                Some(address) => Some(bind(address).await?),
+                Some((address, admin)) => Some((bind(address)?, admin)),
                 None => None,
             },
         })
@@ -69,7 +90,8 @@ impl Server {
     ///
     /// What the system says.
     pub fn admin_address(&self) -> io::Result<Option<SocketAddr>> {
-        self.admin.as_ref().map(TcpListener::local_addr).transpose()
+        let admin = self.admin.as_ref();
+        admin.map(|(listener, _)| listener.local_addr()).transpose()
     }
 
     /// Serves until `stop`, then lets what has begun finish for up to `patience`. Answers whether all of it
@@ -77,18 +99,32 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>, patience: Duration) -> bool {
         let (stopping, stopped) = watch::channel(false);
         let gateway = self.gateway.clone();
-        let proxied = tokio::spawn(accept(self.listener, stopped.clone(), move |request| {
-            let gateway = gateway.clone();
-            async move { gateway.serve(request).await }
-        }));
-        let admin = self.admin.map(|listener| {
-            let manager = self.gateway.manager().clone();
-            tokio::spawn(accept(listener, stopped, move |request| {
-                let manager = manager.clone();
-                async move { admin::serve(&manager, &request).await }
-            }))
+        let service = move |connection: TcpStream, stopped| {
+            client(connection, gateway.clone(), self.limits, stopped)
+        };
+        let proxied = tokio::spawn(accept(
+            self.listener,
+            self.limits.max_connections,
+            stopped.clone(),
+            service,
+        ));
+        let admin = self.admin.map(|(listener, admin)| {
+            let gateway = self.gateway.clone();
+            let service = move |connection: TcpStream, stopped| {
+                operator(connection, gateway.clone(), admin.clone(), stopped)
+            };
+            tokio::spawn(accept(listener, MAX_OPERATORS, stopped, service))
+        });
+        let gateway = self.gateway;
+        let sweeping = tokio::spawn(async move {
+            let mut ticks = interval(SWEEP);
+            loop {
+                ticks.tick().await;
+                gateway.sweep();
+            }
         });
         stop.await;
+        sweeping.abort();
         // Every listener closes; connections get to finish the request they are at.
         let _ = stopping.send(true);
         let drained = async {
@@ -96,33 +132,55 @@ impl Server {
             if let Some(admin) = admin {
                 let _ = admin.await;
             }
-            self.gateway.tunnels.close();
-            self.gateway.tunnels.wait().await;
         };
         timeout(patience, drained).await.is_ok()
     }
 }
 
-async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
+/// How many connections the admin interface serves at a time.
+const MAX_OPERATORS: usize = 64;
+
+/// A socket that listens. What is set here, the sockets of the connections inherit.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let listen = || {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        socket.set_reuse_address(true)?;
+        // Small writes should not wait for each other.
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE))?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
+    };
+    listen().map_err(|error: io::Error| {
         io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
     })
 }
 
 /// Accepts until it is stopped, then waits for the connections.
-async fn accept<F, A>(listener: TcpListener, mut stopped: watch::Receiver<bool>, serve: F)
-where
-    F: Fn(Request<Incoming>) -> A + Clone + Send + 'static,
-    A: Future<Output = Response<Body>> + Send + 'static,
+async fn accept<F, C>(
+    listener: TcpListener,
+    most: usize,
+    mut stopped: watch::Receiver<bool>,
+    serve: F,
+) where
+    F: Fn(TcpStream, watch::Receiver<bool>) -> C,
+    C: Future<Output = ()> + Send + 'static,
 {
     let connections = TaskTracker::new();
+    let places = Arc::new(Semaphore::new(most));
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = next(&listener, &places) => accepted,
             _ = stopped.changed() => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, place) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, most likely: some come back when connections end.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -130,35 +188,119 @@ where
                 continue;
             }
         };
-        // Small writes should not wait for each other; a socket that cannot is as good as one that can.
-        let _ = stream.set_nodelay(true);
-        let serve = serve.clone();
-        let service = service_fn(move |request| {
-            let answer = serve(request);
-            async move { Ok::<_, Infallible>(answer.await) }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
-        let mut stopped = stopped.clone();
+        let served = serve(stream, stopped.clone());
         connections.spawn(async move {
-            let mut connection = pin!(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                _ = stopped.changed() => {
-                    // The request at hand is answered, no other one is read.
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a client's connection ended badly");
-            }
+            served.await;
+            drop(place);
         });
     }
     drop(listener);
     connections.close();
     connections.wait().await;
+}
+
+/// The next connection, once there is a place for it.
+async fn next(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = match places.clone().try_acquire_owned() {
+        Ok(place) => place,
+        Err(_) => {
+            tracing::warn!("as many connections as `limits.max_connections` allows: others wait");
+            let place = places.clone().acquire_owned().await;
+            place.map_err(|_| io::Error::from(io::ErrorKind::Other))?
+        }
+    };
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
+}
+
+/// Serves a client's connection: requests, and then the tunnel that it may become.
+async fn client(
+    stream: TcpStream,
+    gateway: Arc<Gateway>,
+    limits: Limits,
+    stopped: watch::Receiver<bool>,
+) {
+    let metrics = gateway.metrics().clone();
+    let _open = Counted::new(&metrics.connections);
+    let opened = Arc::new(Opened::default());
+    let serve = |request| {
+        let (gateway, opened) = (gateway.clone(), opened.clone());
+        async move { gateway.serve(request, &opened).await }
+    };
+    requests(stream, limits, stopped, serve).await;
+    let tunnel = opened.lock().take();
+    if let Some(tunnel) = tunnel {
+        let _open = Counted::new(&metrics.tunnels);
+        tunnel.carry().await;
+    }
+}
+
+/// Serves a connection to the admin interface.
+async fn operator(
+    stream: TcpStream,
+    gateway: Arc<Gateway>,
+    admin: Admin,
+    stopped: watch::Receiver<bool>,
+) {
+    let limits = Limits {
+        max_connections: MAX_OPERATORS,
+        max_header_bytes: 16 << 10,
+        client: Duration::from_secs(30),
+    };
+    let serve = |request| {
+        let (gateway, admin) = (gateway.clone(), admin.clone());
+        async move { admin.serve(&gateway, request).await }
+    };
+    requests(stream, limits, stopped, serve).await;
+}
+
+async fn requests<A>(
+    stream: TcpStream,
+    limits: Limits,
+    mut stopped: watch::Receiver<bool>,
+    serve: impl Fn(Request<Incoming>) -> A,
+) where
+    A: Future<Output = Response<Body>>,
+{
+    let service = service_fn(|request| {
+        let answer = serve(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.client)
+        .max_buf_size(limits.max_header_bytes.max(8_192))
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = stopped.changed() => {
+            // The request at hand is answered, no other one is read.
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a client's connection ended badly");
+    }
+}
+
+/// One more, as long as it is there.
+struct Counted<'a>(&'a prometheus_client::metrics::gauge::Gauge);
+
+impl<'a> Counted<'a> {
+    fn new(gauge: &'a prometheus_client::metrics::gauge::Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }

@@ -1,75 +1,104 @@
 //! CONNECT: bytes in both directions, until one side has had enough.
 
 use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper::{Request, Response, StatusCode, Uri};
+use hyper::body::Bytes;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
-use tokio_util::task::TaskTracker;
+use tokio::net::TcpStream;
+use tokio::time::sleep;
 
 use crate::classify::{self, Flow};
-use crate::config::Timeouts;
-use crate::forward::fail;
-use crate::reply::{self, Body};
 use crate::ticket::Ticket;
-use crate::upstream::Upstream;
+use crate::upstream::{Far, Stream};
 
-/// Opens a tunnel through the upstream; it goes on in a task of `tunnels`.
-pub(crate) async fn tunnel(
-    request: Request<Incoming>,
-    authority: Uri,
-    mut ticket: Ticket,
-    upstream: Arc<Upstream>,
-    timeouts: &Timeouts,
-    tunnels: &TaskTracker,
-) -> Response<Body> {
-    let far = match upstream.tunnel(&authority, timeouts).await {
-        Ok(far) => far,
-        Err(fault) => return fail(ticket, fault),
-    };
-    ticket.set_status(StatusCode::OK);
-    let client = hyper::upgrade::on(request);
-    tunnels.spawn(carry(client, far, ticket));
-    Response::new(reply::full(""))
+/// A tunnel that is open at the far side; the client's side follows once it has been told.
+#[derive(Debug)]
+pub(crate) struct Tunnel {
+    client: OnUpgrade,
+    far: Far,
+    ticket: Ticket,
+    /// It ends when nothing has moved for so long.
+    idle: Duration,
 }
 
-async fn carry(client: OnUpgrade, far: Upgraded, ticket: Ticket) {
-    let Ok(client) = client.await else {
-        // Gone before it could be told; the ticket says so when it is dropped.
-        return;
-    };
-    let left = AtomicBool::new(false);
-    let mut client = Metered::new(client, Some(&left));
-    let mut far = Metered::new(far, None);
-    let carried = copy_bidirectional(&mut client, &mut far).await;
-    tracing::debug!(?carried, "a tunnel ended");
-    ticket.finish(classify::tunnel(Flow {
-        sent: client.read,
-        received: far.read,
-        client_left: left.load(Ordering::Relaxed),
-    }));
+impl Tunnel {
+    pub(crate) fn new(client: OnUpgrade, far: Far, ticket: Ticket, idle: Duration) -> Self {
+        Self {
+            client,
+            far,
+            ticket,
+            idle,
+        }
+    }
+
+    /// Carries bytes until it is over.
+    pub(crate) async fn carry(self) {
+        let Ok(client) = self.client.await else {
+            // Gone before it could be told; the ticket says so when it is dropped.
+            return;
+        };
+        let Ok(client) = client.downcast::<TokioIo<TcpStream>>() else {
+            return;
+        };
+        let moved = AtomicU64::new(0);
+        let left = AtomicBool::new(false);
+        let near = Stream::Tcp(client.io.into_inner());
+        let mut near = Metered::new(near, client.read_buf, &moved, Some(&left));
+        let mut far = Metered::new(self.far.io, self.far.early, &moved, None);
+        {
+            let mut copying = pin!(copy_bidirectional(&mut near, &mut far));
+            loop {
+                let before = moved.load(Ordering::Relaxed);
+                tokio::select! {
+                    carried = &mut copying => {
+                        tracing::debug!(?carried, "a tunnel ended");
+                        break;
+                    }
+                    () = sleep(self.idle) => if moved.load(Ordering::Relaxed) == before {
+                        tracing::debug!("a tunnel ended: nothing moved");
+                        break;
+                    }
+                }
+            }
+        }
+        self.ticket.finish(classify::tunnel(Flow {
+            sent: near.read,
+            received: far.read,
+            client_left: left.load(Ordering::Relaxed),
+        }));
+    }
 }
 
-/// Counts what is read from one side, and notes when that side ends.
+/// One side: counts what is read from it, and notes when it ends.
 struct Metered<'a> {
-    io: TokioIo<Upgraded>,
+    io: Stream,
+    /// What was read from it before it was a tunnel's.
+    early: Bytes,
     read: u64,
+    moved: &'a AtomicU64,
     ended: Option<&'a AtomicBool>,
 }
 
 impl<'a> Metered<'a> {
-    fn new(io: Upgraded, ended: Option<&'a AtomicBool>) -> Self {
+    fn new(io: Stream, early: Bytes, moved: &'a AtomicU64, ended: Option<&'a AtomicBool>) -> Self {
         Self {
-            io: TokioIo::new(io),
+            io,
+            early,
             read: 0,
+            moved,
             ended,
         }
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.read += bytes as u64;
+        self.moved.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
@@ -79,11 +108,17 @@ impl AsyncRead for Metered<'_> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.early.is_empty() {
+            let count = self.early.len().min(buffer.remaining());
+            buffer.put_slice(&self.early.split_to(count));
+            self.count(count);
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(context, buffer);
         if let Poll::Ready(read) = &polled {
-            let count = (buffer.filled().len() - before) as u64;
-            self.read += count;
+            let count = buffer.filled().len() - before;
+            self.count(count);
             if let Some(ended) = self.ended.filter(|_| read.is_err() || count == 0) {
                 ended.store(true, Ordering::Relaxed);
             }

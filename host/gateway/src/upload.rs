@@ -1,4 +1,7 @@
-//! A request body that says how it is doing: a client that breaks off or dawdles is not the proxy's fault.
+//! A request's body: how it is doing, and whether it can still be sent to somebody else.
+//!
+//! A client that breaks off or dawdles is not the proxy's fault. And a body that nobody has read from is as good
+//! for the next proxy as it was for the last.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -6,16 +9,16 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http_body_util::BodyExt;
-use hyper::body::{Bytes, Frame, Incoming, SizeHint};
-use tokio::time::{Instant, timeout_at};
+use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::body::Body;
 use crate::classify::Fault;
-use crate::reply::Body;
 
-/// How a request body is doing, as seen from beside it.
+/// A request body, as seen from beside it. Nothing at all for a request that has none.
 #[derive(Clone, Debug)]
-pub(crate) struct Upload(Arc<Shared>);
+pub(crate) struct Upload(Option<Arc<Shared>>);
 
 #[derive(Debug)]
 struct Shared {
@@ -23,31 +26,63 @@ struct Shared {
     /// When a part of it was last passed on, in milliseconds after `began`.
     moved: AtomicU64,
     state: AtomicU8,
+    size: SizeHint,
+    /// The body until somebody reads from it.
+    untouched: Mutex<Option<Incoming>>,
 }
 
 const MOVING: u8 = 0;
 /// It is the client's turn.
 const AWAITED: u8 = 1;
 const BROKEN: u8 = 2;
+const DONE: u8 = 3;
 
 impl Upload {
-    /// The body to pass on, and the view of it.
-    pub(crate) fn of(body: Incoming) -> (Body, Self) {
-        let upload = Self(Arc::new(Shared {
+    pub(crate) fn of(body: Incoming) -> Self {
+        if body.is_end_stream() {
+            return Self(None);
+        }
+        Self(Some(Arc::new(Shared {
             began: Instant::now(),
             moved: AtomicU64::new(0),
             state: AtomicU8::new(MOVING),
-        }));
-        let observed = Observed {
-            body,
-            upload: upload.clone(),
+            size: body.size_hint(),
+            untouched: Mutex::new(Some(body)),
+        })))
+    }
+
+    /// The body to pass on; `None` once somebody has read from it.
+    pub(crate) fn body(&self) -> Option<Body> {
+        let Some(shared) = &self.0 else {
+            return Some(Body::empty());
         };
-        (observed.boxed_unsync(), upload)
+        self.is_whole().then(|| {
+            Body::Upload(Observed {
+                body: None,
+                shared: shared.clone(),
+            })
+        })
+    }
+
+    /// Whether all of it can still be sent.
+    pub(crate) fn is_whole(&self) -> bool {
+        let shared = self.0.as_ref();
+        shared.is_none_or(|shared| shared.untouched.lock().is_some())
     }
 
     /// Whether the client broke it off, or sent what is no body.
     pub(crate) fn is_broken(&self) -> bool {
-        self.0.state.load(Ordering::Relaxed) == BROKEN
+        self.state() == Some(BROKEN)
+    }
+
+    /// Whether there is nothing left to send.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state().is_none_or(|state| state == DONE)
+    }
+
+    fn state(&self) -> Option<u8> {
+        let shared = self.0.as_ref()?;
+        Some(shared.state.load(Ordering::Relaxed))
     }
 
     /// Waits for the response head. The time runs from when a part of the body was last passed on: a large
@@ -57,41 +92,49 @@ impl Upload {
         answer: impl Future<Output = T>,
         limit: Duration,
     ) -> Result<T, Fault> {
+        let Some(shared) = &self.0 else {
+            return timeout(limit, answer).await.map_err(|_| Fault::HeadTimeout);
+        };
         // Connecting has a time of its own.
-        self.note(MOVING);
+        shared.note(MOVING);
         let mut answer = std::pin::pin!(answer);
         loop {
-            let deadline = self.moved() + limit;
+            let deadline = shared.moved() + limit;
             if let Ok(answer) = timeout_at(deadline, answer.as_mut()).await {
                 return Ok(answer);
             }
-            if self.moved() + limit > deadline {
+            if shared.moved() + limit > deadline {
                 continue;
             }
-            return Err(match self.0.state.load(Ordering::Relaxed) {
-                MOVING => Fault::HeadTimeout,
-                _ => Fault::ClientStalled,
+            return Err(match shared.state.load(Ordering::Relaxed) {
+                AWAITED => Fault::ClientStalled,
+                _ => Fault::HeadTimeout,
             });
-        }
-    }
-
-    fn moved(&self) -> Instant {
-        self.0.began + Duration::from_millis(self.0.moved.load(Ordering::Relaxed))
-    }
-
-    fn note(&self, state: u8) {
-        self.0.state.store(state, Ordering::Relaxed);
-        if state == MOVING {
-            let millis = self.0.began.elapsed().as_millis();
-            let millis = u64::try_from(millis).unwrap_or(u64::MAX);
-            self.0.moved.store(millis, Ordering::Relaxed);
         }
     }
 }
 
-struct Observed {
-    body: Incoming,
-    upload: Upload,
+impl Shared {
+    fn moved(&self) -> Instant {
+        self.began + Duration::from_millis(self.moved.load(Ordering::Relaxed))
+    }
+
+    fn note(&self, state: u8) {
+        self.state.store(state, Ordering::Relaxed);
+        if state != AWAITED {
+            let millis = self.began.elapsed().as_millis();
+            let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+            self.moved.store(millis, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The body of one attempt to send the request.
+#[derive(Debug)]
+pub(crate) struct Observed {
+    /// Taken at the first read.
+    body: Option<Incoming>,
+    shared: Arc<Shared>,
 }
 
 impl hyper::body::Body for Observed {
@@ -102,20 +145,33 @@ impl hyper::body::Body for Observed {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        self.upload.note(match &polled {
+        if self.body.is_none() {
+            let taken = self.shared.untouched.lock().take();
+            self.body = taken;
+        }
+        let Some(body) = &mut self.body else {
+            // Another attempt has it: this one was given up.
+            return Poll::Ready(None);
+        };
+        let polled = Pin::new(&mut *body).poll_frame(context);
+        let over = body.is_end_stream();
+        self.shared.note(match &polled {
             Poll::Pending => AWAITED,
             Poll::Ready(Some(Err(_))) => BROKEN,
-            Poll::Ready(_) => MOVING,
+            Poll::Ready(Some(Ok(_))) if !over => MOVING,
+            Poll::Ready(_) => DONE,
         });
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_some_and(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.body {
+            Some(body) => body.size_hint(),
+            None => self.shared.size,
+        }
     }
 }

@@ -54,6 +54,10 @@ impl Parts {
         }
     }
 
+    pub(crate) fn name_session(text: &str) -> bool {
+        text.contains(SESSION)
+    }
+
     pub(crate) fn stand_in(text: &str) -> bool {
         let all = [SESSION, TTL_MINUTES, TAGS];
         all.into_iter().any(|part| text.contains(part))

@@ -76,6 +76,21 @@ impl ProxyHandle {
         &self.member().address
     }
 
+    /// The proxy's host, an IPv6 address in brackets.
+    pub fn proxy_host(&self) -> &str {
+        &self.member().endpoint.host
+    }
+
+    /// The proxy's port.
+    pub fn proxy_port(&self) -> u16 {
+        self.member().endpoint.port
+    }
+
+    /// Whether the credentials are a template, and so differ from session to session.
+    pub fn has_session_credentials(&self) -> bool {
+        self.member().endpoint.is_template()
+    }
+
     /// The proxy's URL with credentials, percent-encoded, as HTTP clients take it. Not for logs.
     pub fn proxy_url_with_credentials(&self) -> String {
         self.member().endpoint.url(self.credentials())

@@ -154,6 +154,14 @@ impl Proxy {
         })
     }
 
+    /// Whether the user name or the password holds `{session}`, so that exits behind the address can differ.
+    pub fn has_sessions(&self) -> bool {
+        let both = [&self.username, &self.password];
+        both.into_iter()
+            .flatten()
+            .any(|text| Parts::name_session(text))
+    }
+
     /// The proxy as so many exits behind its address, each with a breaker, sessions and turns of its own.
     /// Their URLs end with `#1`, `#2` and so on. What makes them differ on the wire is `{session}` in the
     /// user name or password.

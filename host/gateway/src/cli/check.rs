@@ -2,27 +2,55 @@
 
 use std::path::Path;
 
+use serde::Serialize;
+
 use super::{Failure, table};
+use crate::admin::answers::Proxy;
 use crate::config::{self, ConfigError};
 
-pub(super) async fn check(path: &Path) -> Result<(), Failure> {
+/// `remora check --json`
+#[derive(Serialize)]
+struct Checked<'a> {
+    file: String,
+    meaning: serde_json::Map<String, serde_json::Value>,
+    proxies: Vec<Proxy>,
+    note: Option<&'a str>,
+}
+
+pub(super) async fn check(path: &Path, as_json: bool) -> Result<(), Failure> {
     let mut file = config::read(path)?;
     let wrong = |error| ConfigError::Build {
         path: path.display().to_string(),
         error,
     };
     let addresses = file.addresses().map_err(wrong)?;
+    file.limits().map_err(wrong)?;
+    file.admin().map_err(wrong)?;
     // Checking must not write: a record that is there already would be lost.
     file.record = None;
     let gateway = file.build().await.map_err(wrong)?;
-    let mut meaning = table(["what", "how"]);
-    for (what, how) in file.explain(&addresses) {
-        meaning.add_row([what, how]);
+    let meaning = file.explain(&addresses);
+    let proxies = gateway.manager().proxies().await?;
+    let proxies: Vec<Proxy> = proxies.into_iter().map(Into::into).collect();
+    if as_json {
+        let meaning = meaning.into_iter().map(|(what, how)| (what, how.into()));
+        let checked = Checked {
+            file: path.display().to_string(),
+            meaning: meaning.collect(),
+            proxies,
+            note: file.caveat(),
+        };
+        println!("{}", serde_json::to_string(&checked)?);
+        return Ok(());
     }
-    let mut proxies = table(["proxy", "weight", "tags", "id"]);
-    for proxy in gateway.manager().proxies().await? {
+    let mut rows = table(["what", "how"]);
+    for (what, how) in meaning {
+        rows.add_row([what, how]);
+    }
+    let mut pool = table(["proxy", "weight", "tags", "id"]);
+    for proxy in proxies {
         let tags = proxy.tags.join(", ");
-        proxies.add_row([
+        pool.add_row([
             proxy.url,
             proxy.weight.to_string(),
             tags,
@@ -30,7 +58,7 @@ pub(super) async fn check(path: &Path) -> Result<(), Failure> {
         ]);
     }
     println!("{}: good", path.display());
-    println!("{meaning}\n{proxies}");
+    println!("{rows}\n{pool}");
     if let Some(caveat) = file.caveat() {
         println!("Note: {caveat}.");
     }

@@ -1,17 +1,20 @@
 //! From fields to a gateway.
 
+use std::collections::HashMap;
 use std::fs::File as Record;
 use std::io::LineWriter;
 
 use remora_host::session::StickyPolicy;
-use remora_host::{
-    BreakerConfig, Error, Plugin, Proxy, ProxyConfig, ProxyManager, ProxyType, StickyOverride,
-};
+use remora_host::{BreakerConfig, Error, Plugin, Proxy, ProxyConfig, ProxyManager, StickyOverride};
 use thiserror::Error;
 
+use super::Addresses;
 use super::file::{File, Mode, Override, ProxyEntry};
-use super::{Addresses, Timeouts};
 use crate::gateway::Gateway;
+use crate::upstream::Trust;
+
+/// The most exits behind one address.
+const MAX_EXITS: u32 = 10_000;
 
 /// Which value is not accepted.
 #[derive(Debug, Error)]
@@ -38,9 +41,11 @@ pub enum BuildError {
         /// Its second.
         second: usize,
     },
-    /// The record cannot be written.
-    #[error("`record`: cannot write {path}: {error}")]
-    Record {
+    /// A file that is named cannot be used.
+    #[error("`{field}`: cannot use {path}: {error}")]
+    Path {
+        /// The field.
+        field: &'static str,
         /// The file.
         path: String,
         /// What the system says.
@@ -51,7 +56,11 @@ pub enum BuildError {
     Host(#[from] Error),
 }
 
-fn field(field: impl Into<String>, value: impl ToString, accepted: &'static str) -> BuildError {
+pub(super) fn field(
+    field: impl Into<String>,
+    value: impl ToString,
+    accepted: &'static str,
+) -> BuildError {
     BuildError::Field {
         field: field.into(),
         value: value.to_string(),
@@ -66,14 +75,19 @@ impl File {
     ///
     /// [`BuildError`] when it is an address that others reach, and the file does not allow that.
     pub fn addresses(&self) -> Result<Addresses, BuildError> {
-        for (name, address) in [("listen", Some(self.listen)), ("admin", self.admin)] {
-            let Some(address) = address.filter(|a| !a.ip().is_loopback() && !self.allow_remote)
-            else {
-                continue;
-            };
-            let accepted = "an address of this machine only (127.0.0.1, [::1]); there is no client \
-                            authentication yet. If something else keeps strangers out, set `allow_remote = true`";
-            return Err(field(name, address, accepted));
+        let remote =
+            |address: &std::net::SocketAddr| !address.ip().is_loopback() && !self.allow_remote;
+        if remote(&self.listen) && self.user.is_empty() {
+            let accepted = "an address of this machine only (127.0.0.1, [::1]) unless clients have to say who they \
+                            are: add a [[user]]. If something else keeps strangers out, set `allow_remote = true`";
+            return Err(field("listen", self.listen, accepted));
+        }
+        if let Some(admin) = self.admin.filter(remote)
+            && self.admin_token.is_none()
+        {
+            let accepted = "an address of this machine only (127.0.0.1, [::1]) unless there is an `admin_token`. If \
+                            something else keeps strangers out, set `allow_remote = true`";
+            return Err(field("admin", admin, accepted));
         }
         Ok(Addresses {
             listen: self.listen,
@@ -100,6 +114,8 @@ impl File {
             return Err(BuildError::NoProxy);
         }
         let proxies = self.proxies()?;
+        let settings = self.settings()?;
+        let trust = self.trust()?;
         let mut builder = ProxyManager::builder()
             .config(self.proxy_config())
             .strategy(self.rotation.strategy);
@@ -108,7 +124,8 @@ impl File {
             builder = builder.plugin(plugin);
         }
         if let Some(path) = &self.record {
-            let record = Record::create(path).map_err(|error| BuildError::Record {
+            let record = Record::create(path).map_err(|error| BuildError::Path {
+                field: "record",
                 path: path.display().to_string(),
                 error,
             })?;
@@ -116,29 +133,36 @@ impl File {
         }
         let manager = builder.build()?;
         manager.add_proxies(proxies).await?;
-        let timeouts = Timeouts {
-            connect: self.timeouts.connect,
-            head: self.timeouts.head,
-        };
-        Ok(Gateway::new(manager, timeouts))
+        Ok(Gateway::new(manager, settings, trust))
     }
 
-    fn proxies(&self) -> Result<Vec<Proxy>, BuildError> {
-        let mut proxies = Vec::with_capacity(self.proxy.len());
-        let mut ids = Vec::with_capacity(self.proxy.len());
+    fn trust(&self) -> Result<Trust, BuildError> {
+        let Some(path) = &self.tls.ca else {
+            return Ok(Trust::default());
+        };
+        Trust::with_file(path).map_err(|error| BuildError::Path {
+            field: "tls.ca",
+            path: path.display().to_string(),
+            error,
+        })
+    }
+
+    /// The proxies, in the order of the file; none of them twice.
+    pub(crate) fn proxies(&self) -> Result<Vec<Proxy>, BuildError> {
+        let mut proxies = Vec::new();
+        let mut places = HashMap::new();
         for (i, entry) in self.proxy.iter().enumerate() {
-            let proxy = entry.read(i)?;
-            let id = proxy.id()?;
-            if let Some(first) = ids.iter().position(|known| *known == id) {
-                return Err(BuildError::Twice { first, second: i });
+            for proxy in entry.read(i)? {
+                if let Some(first) = places.insert(proxy.id()?, i) {
+                    return Err(BuildError::Twice { first, second: i });
+                }
+                proxies.push(proxy);
             }
-            ids.push(id);
-            proxies.push(proxy);
         }
         Ok(proxies)
     }
 
-    pub(super) fn proxy_config(&self) -> ProxyConfig {
+    pub(crate) fn proxy_config(&self) -> ProxyConfig {
         let default = ProxyConfig::default();
         let sticky = &self.sticky;
         let breaker = default.breaker;
@@ -199,7 +223,8 @@ impl File {
 }
 
 impl ProxyEntry {
-    fn read(&self, i: usize) -> Result<Proxy, BuildError> {
+    /// The proxy, or as many as there are exits behind its address. `i`: its place, for errors.
+    pub(crate) fn read(&self, i: usize) -> Result<Vec<Proxy>, BuildError> {
         let proxy = Proxy::from_url(&self.url).map_err(|error| match error {
             // Of which entry, the library cannot know.
             Error::Invalid(mut invalid) => {
@@ -208,15 +233,23 @@ impl ProxyEntry {
             }
             other => other,
         })?;
-        if proxy.proxy_type != ProxyType::Http {
-            let scheme = format!("{}://…", proxy.proxy_type.scheme());
-            let accepted = "an http:// proxy (https:// and socks5:// come with a later version)";
-            return Err(field(format!("proxy[{i}].url"), scheme, accepted));
-        }
-        Ok(Proxy {
+        let proxy = Proxy {
             weight: self.weight,
             tags: self.tags.clone(),
             ..proxy
-        })
+        };
+        let Some(exits) = self.exits else {
+            return Ok(vec![proxy]);
+        };
+        let name = format!("proxy[{i}].exits");
+        if !(1..=MAX_EXITS).contains(&exits) {
+            return Err(field(name, exits, "1 to 10000"));
+        }
+        if !proxy.has_sessions() {
+            let accepted = "left out, unless the user name or password holds `{session}`: without it all of \
+                            them would be the same exit";
+            return Err(field(name, exits, accepted));
+        }
+        Ok(proxy.exits(exits))
     }
 }

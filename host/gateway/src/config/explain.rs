@@ -8,6 +8,7 @@ use remora_host::{OnBad, Scope};
 
 use super::Addresses;
 use super::file::File;
+use crate::attempt::Retry;
 
 impl File {
     /// What the gateway will do, by subject.
@@ -49,12 +50,15 @@ impl File {
                     time(breaker.half_open_after)
                 ),
             ),
+            ("who is heard".into(), self.heard()),
+            ("a request that fails".into(), self.again()),
             (
                 "patience".into(),
                 format!(
-                    "{} to connect, {} for a response, {} at shutdown",
+                    "{} to connect, {} for a response, {} while nothing moves, {} at shutdown",
                     time(self.timeouts.connect),
                     time(self.timeouts.head),
+                    time(self.timeouts.idle),
                     time(addresses.shutdown_after)
                 ),
             ),
@@ -62,12 +66,65 @@ impl File {
         rows
     }
 
-    /// What is accepted and will surprise.
+    /// What is accepted and may surprise.
     pub fn caveat(&self) -> Option<&'static str> {
         let config = self.proxy_config();
         (config.sticky_scope == Scope::Session).then_some(
-            "clients cannot send a session id yet, so with `sticky.scope = \"session\"` nothing sticks",
+            "with `sticky.scope = \"session\"` a request whose client names no session does not stick",
         )
+    }
+
+    /// The fields that differ from `old` and hold only from the next start on.
+    pub(crate) fn needs_restart(&self, old: &Self) -> Vec<&'static str> {
+        let differ = [
+            ("listen", self.listen != old.listen),
+            ("admin", self.admin != old.admin),
+            (
+                "admin_token",
+                self.admin_token.as_ref().map(|secret| &secret.0)
+                    != old.admin_token.as_ref().map(|secret| &secret.0),
+            ),
+            ("storage", self.storage != old.storage),
+            ("plugin", self.plugin != old.plugin),
+            ("record", self.record != old.record),
+            ("tls.ca", self.tls.ca != old.tls.ca),
+            (
+                "rotation.strategy",
+                self.rotation.strategy != old.rotation.strategy,
+            ),
+            (
+                "limits",
+                (self.limits.max_connections, self.limits.max_header_bytes)
+                    != (old.limits.max_connections, old.limits.max_header_bytes),
+            ),
+            (
+                "timeouts.client",
+                self.timeouts.client != old.timeouts.client,
+            ),
+            ("shutdown_after", self.shutdown_after != old.shutdown_after),
+            (
+                "log",
+                (&self.log.format, &self.log.level) != (&old.log.format, &old.log.level),
+            ),
+        ];
+        let differ = differ.into_iter().filter(|(_, differs)| *differs);
+        differ.map(|(field, _)| field).collect()
+    }
+
+    fn heard(&self) -> String {
+        match self.user.len() {
+            0 => "everybody who can connect".into(),
+            1 => "one user, by name and password".into(),
+            n => format!("{n} users, by name and password"),
+        }
+    }
+
+    fn again(&self) -> String {
+        match self.retry.attempts.unwrap_or(Retry::default().attempts) {
+            0 => "is answered with an error".into(),
+            1 => "is sent once more, through another proxy".into(),
+            n => format!("is sent up to {n} times more, each time through another proxy"),
+        }
     }
 }
 

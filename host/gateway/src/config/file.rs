@@ -7,7 +7,12 @@ use std::time::Duration;
 
 use remora_host::{OnBad, Scope, Strategy};
 use serde::Deserialize;
-use serde::de::{Deserializer, Visitor};
+
+use super::serving::{
+    ClientFields, LimitFields, LogFields, OutcomeFields, RetryFields, Secret, TimeoutFields,
+    TlsFields, User,
+};
+use super::time::{some_time, time};
 
 /// A configuration file.
 #[derive(Clone, Debug, Deserialize)]
@@ -18,6 +23,7 @@ pub struct File {
     #[serde(default)]
     pub(crate) allow_remote: bool,
     pub(crate) admin: Option<SocketAddr>,
+    pub(crate) admin_token: Option<Secret>,
     #[serde(default = "memory")]
     pub(crate) storage: String,
     pub(crate) plugin: Option<PathBuf>,
@@ -32,6 +38,20 @@ pub struct File {
     pub(crate) breaker: Breaker,
     #[serde(default)]
     pub(crate) timeouts: TimeoutFields,
+    #[serde(default)]
+    pub(crate) limits: LimitFields,
+    #[serde(default)]
+    pub(crate) retry: RetryFields,
+    #[serde(default)]
+    pub(crate) outcome: OutcomeFields,
+    #[serde(default)]
+    pub(crate) client: ClientFields,
+    #[serde(default)]
+    pub(crate) user: Vec<User>,
+    #[serde(default)]
+    pub(crate) tls: TlsFields,
+    #[serde(default)]
+    pub(crate) log: LogFields,
     #[serde(default)]
     pub(crate) proxy: Vec<ProxyEntry>,
 }
@@ -116,25 +136,6 @@ pub struct Breaker {
     pub(crate) max_half_open_after: Option<Duration>,
 }
 
-/// `[timeouts]`
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TimeoutFields {
-    #[serde(deserialize_with = "time")]
-    pub(crate) connect: Duration,
-    #[serde(deserialize_with = "time")]
-    pub(crate) head: Duration,
-}
-
-impl Default for TimeoutFields {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(10),
-            head: Duration::from_secs(60),
-        }
-    }
-}
-
 /// `[[proxy]]`
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -144,6 +145,7 @@ pub struct ProxyEntry {
     pub(crate) weight: u32,
     #[serde(default)]
     pub(crate) tags: Vec<String>,
+    pub(crate) exits: Option<u32>,
 }
 
 impl fmt::Debug for ProxyEntry {
@@ -158,31 +160,4 @@ impl fmt::Debug for ProxyEntry {
 
 fn one() -> u32 {
     1
-}
-
-/// Reads a length of time.
-struct Time;
-
-impl Visitor<'_> for Time {
-    type Value = Duration;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a length of time with its unit, such as \"30s\" or \"10m\"")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Duration, E> {
-        humantime::parse_duration(text).map_err(|_| {
-            E::custom(format_args!(
-                "{text:?} is not a length of time; write it with its unit, such as \"30s\" or \"10m\""
-            ))
-        })
-    }
-}
-
-fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    deserializer.deserialize_str(Time)
-}
-
-fn some_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    time(deserializer).map(Some)
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use http_body_util::{Either, Full};
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1 as client;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -20,7 +20,8 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::cli::Failure;
 use crate::headers;
-use crate::reply::{self, Body};
+
+type Body = Either<Incoming, Full<Bytes>>;
 
 const USER: &str = "demo";
 const PASSWORD: &str = "sesame";
@@ -96,14 +97,20 @@ async fn serve(
     let shown = request.headers().get(header::PROXY_AUTHORIZATION);
     if shown.is_none_or(|shown| shown != expected) {
         let status = StatusCode::PROXY_AUTHENTICATION_REQUIRED;
-        return reply::text(status, "who are you?");
+        return text(status, "who are you?".into());
     }
     let answer = match connect(ip, origin).await {
         Ok(stream) if request.method() == Method::CONNECT => Ok(tunnel(request, stream)),
         Ok(stream) => forward(request, stream).await,
         Err(error) => Err(Failure::from(error)),
     };
-    answer.unwrap_or_else(|error| reply::text(StatusCode::BAD_GATEWAY, &error.to_string()))
+    answer.unwrap_or_else(|error| text(StatusCode::BAD_GATEWAY, error.to_string()))
+}
+
+fn text(status: StatusCode, line: String) -> Response<Body> {
+    let mut response = Response::new(Either::Right(Full::from(line)));
+    *response.status_mut() = status;
+    response
 }
 
 /// Every name resolves to the origin here.
@@ -119,7 +126,7 @@ fn tunnel(request: Request<Incoming>, mut stream: TcpStream) -> Response<Body> {
             let _ = copy_bidirectional(&mut TokioIo::new(client), &mut stream).await;
         }
     });
-    Response::new(reply::full(""))
+    text(StatusCode::OK, String::new())
 }
 
 async fn forward(
@@ -135,5 +142,5 @@ async fn forward(
     let (mut sender, connection) = client::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let response = sender.send_request(request).await?;
-    Ok(response.map(BodyExt::boxed_unsync))
+    Ok(response.map(Either::Left))
 }

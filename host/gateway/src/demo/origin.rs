@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
-use crate::reply::{self, Body};
+use crate::body::Body;
 
 /// Who logged in from where, by host.
 type Logins = Arc<Mutex<HashMap<String, IpAddr>>>;
@@ -45,7 +45,7 @@ fn serve(request: &Request<Incoming>, from: IpAddr, logins: &Logins) -> Response
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());
     let host = host.unwrap_or_default().to_owned();
-    let mut response = Response::new(reply::full(from.to_string()));
+    let mut response = Response::new(Body::full(from.to_string()));
     match request.uri().path() {
         "/login" => {
             logins.lock().insert(host, from);

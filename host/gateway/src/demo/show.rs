@@ -1,7 +1,10 @@
 //! Tables for people.
 
+use serde::Serialize;
+use serde_json::json;
+
 use super::exit::Exit;
-use crate::cli::table;
+use crate::cli::{Failure, table};
 
 /// The upstream proxies.
 pub(super) fn pool(exits: &[Exit]) -> String {
@@ -14,21 +17,38 @@ pub(super) fn pool(exits: &[Exit]) -> String {
 
 /// One scene: what was asked and what came of it.
 pub(super) struct Scene {
-    rows: comfy_table::Table,
+    title: String,
+    rows: Vec<Row>,
+    json: bool,
     wrong: Vec<String>,
 }
 
+/// A line of it.
+#[derive(Serialize)]
+struct Row {
+    request: String,
+    exit_ip: String,
+    status: String,
+    shows: String,
+}
+
 impl Scene {
-    pub(super) fn new(title: &str) -> Self {
-        println!("\n{title}\n");
+    pub(super) fn new(json: bool, title: &str) -> Self {
         Self {
-            rows: table(["request", "exit IP", "status", "what it shows"]),
+            title: title.to_owned(),
+            rows: Vec::new(),
+            json,
             wrong: Vec::new(),
         }
     }
 
     pub(super) fn row(&mut self, request: &str, exit: &str, status: &str, note: &str) {
-        self.rows.add_row([request, exit, status, note]);
+        self.rows.push(Row {
+            request: request.to_owned(),
+            exit_ip: exit.to_owned(),
+            status: status.to_owned(),
+            shows: note.to_owned(),
+        });
     }
 
     /// Notes what is not as it should be.
@@ -39,11 +59,20 @@ impl Scene {
     }
 
     /// Prints it.
-    pub(super) fn end(self) -> Result<(), String> {
-        println!("{}", self.rows);
+    pub(super) fn end(self) -> Result<(), Failure> {
+        if self.json {
+            let scene = json!({ "scene": self.title, "rows": self.rows, "wrong": self.wrong });
+            println!("{scene}");
+        } else {
+            let mut rows = table(["request", "exit IP", "status", "what it shows"]);
+            for row in self.rows {
+                rows.add_row([row.request, row.exit_ip, row.status, row.shows]);
+            }
+            println!("\n{}\n\n{rows}", self.title);
+        }
         if self.wrong.is_empty() {
             return Ok(());
         }
-        Err(format!("not as it should be: {}", self.wrong.join("; ")))
+        Err(format!("not as it should be: {}", self.wrong.join("; ")).into())
     }
 }

@@ -1,0 +1,110 @@
+//! The shapes of the answers, as the command line reads them again.
+
+use std::time::SystemTime;
+
+use remora_host::{BreakerState, PoolStats, ProxyInfo, SessionInfo};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// `GET /healthz`
+#[derive(Debug, Serialize)]
+pub(super) struct Health {
+    pub(super) status: String,
+}
+
+/// `POST /proxies`
+#[derive(Debug, Serialize)]
+pub(super) struct Added {
+    pub(super) ids: Vec<Uuid>,
+}
+
+/// `GET /stats`
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Stats {
+    pub(crate) total: usize,
+    pub(crate) healthy: usize,
+    pub(crate) open: usize,
+    pub(crate) active_sessions: usize,
+}
+
+impl From<PoolStats> for Stats {
+    fn from(stats: PoolStats) -> Self {
+        Self {
+            total: stats.total,
+            healthy: stats.healthy,
+            open: stats.open,
+            active_sessions: stats.active_sessions,
+        }
+    }
+}
+
+/// One entry of `GET /sessions`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Session {
+    pub(crate) key: String,
+    pub(crate) proxy_id: Uuid,
+    /// Without credentials; `null` once the proxy has been removed.
+    pub(crate) proxy: Option<String>,
+    pub(crate) bound_at: String,
+    pub(crate) expires_at: String,
+}
+
+impl From<SessionInfo> for Session {
+    fn from(session: SessionInfo) -> Self {
+        Self {
+            key: session.key,
+            proxy_id: session.proxy_id,
+            proxy: session.proxy_url,
+            bound_at: rfc3339(session.bound_at),
+            expires_at: rfc3339(session.expires_at),
+        }
+    }
+}
+
+/// One entry of `GET /proxies`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Proxy {
+    pub(crate) id: Uuid,
+    /// Without credentials.
+    pub(crate) url: String,
+    pub(crate) weight: u32,
+    pub(crate) tags: Vec<String>,
+    /// Whether it is switched on.
+    pub(crate) healthy: bool,
+    /// Whether the next request may get it.
+    pub(crate) available: bool,
+    /// `closed`, `open` or `half-open`.
+    pub(crate) breaker: String,
+    /// Failures in a row, while the breaker is closed.
+    pub(crate) failures: u32,
+    /// Until when the breaker refuses; `null` while it is closed.
+    pub(crate) until: Option<String>,
+    /// Counted only under the `least-used` strategy.
+    pub(crate) in_flight: u64,
+}
+
+impl From<ProxyInfo> for Proxy {
+    fn from(proxy: ProxyInfo) -> Self {
+        let (breaker, failures, until) = match proxy.breaker {
+            BreakerState::Closed { failures } => ("closed", failures, None),
+            BreakerState::Open { until } => ("open", 0, Some(until)),
+            BreakerState::HalfOpen { until } => ("half-open", 0, Some(until)),
+        };
+        Self {
+            id: proxy.id,
+            url: proxy.url,
+            weight: proxy.weight,
+            tags: proxy.tags,
+            healthy: proxy.healthy,
+            available: proxy.available,
+            breaker: breaker.to_owned(),
+            failures,
+            until: until.map(rfc3339),
+            in_flight: proxy.in_flight,
+        }
+    }
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}

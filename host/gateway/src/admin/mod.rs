@@ -1,0 +1,256 @@
+//! What an operator can ask and do, as JSON over HTTP.
+//!
+//! | request | what it does |
+//! |---|---|
+//! | `GET /healthz` | 200 while a proxy can be had, 503 otherwise |
+//! | `GET /stats` | the pool in numbers |
+//! | `GET /metrics` | counters for Prometheus |
+//! | `GET /sessions`, `DELETE /sessions/KEY` | the live sessions; end one |
+//! | `GET /proxies`, `POST /proxies`, `DELETE /proxies/ID` | the pool; add to it, take out of it |
+
+pub(crate) mod answers;
+mod token;
+
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body as HttpBody, Bytes};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use percent_encoding::percent_decode_str;
+use remora_host::Error;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::body::Body;
+use crate::config::ProxyEntry;
+use crate::gateway::Gateway;
+use crate::reply;
+use answers::{Added, Health, Proxy, Session, Stats};
+pub use token::Token;
+
+/// The most bytes of a request's body.
+const MAX_BODY: usize = 1 << 20;
+
+/// The admin interface.
+#[derive(Clone, Debug, Default)]
+pub struct Admin {
+    /// What who changes something has to show; `None`: nobody can.
+    pub token: Option<Token>,
+    /// Whether who only looks has to show it, too.
+    pub guarded: bool,
+}
+
+/// What a path stands for.
+enum Place<'a> {
+    Healthz,
+    Stats,
+    Metrics,
+    Sessions,
+    Session(&'a str),
+    Proxies,
+    Proxy(&'a str),
+}
+
+impl<'a> Place<'a> {
+    fn of(path: &'a str) -> Option<Self> {
+        Some(match path {
+            "/healthz" => Self::Healthz,
+            "/stats" => Self::Stats,
+            "/metrics" => Self::Metrics,
+            "/sessions" => Self::Sessions,
+            "/proxies" => Self::Proxies,
+            _ => match path.strip_prefix('/')?.split_once('/')? {
+                ("sessions", key) if !key.is_empty() => Self::Session(key),
+                ("proxies", id) if !id.is_empty() => Self::Proxy(id),
+                _ => return None,
+            },
+        })
+    }
+
+    fn methods(&self) -> &'static str {
+        match self {
+            Self::Session(_) | Self::Proxy(_) => "DELETE",
+            Self::Proxies => "GET, POST",
+            _ => "GET",
+        }
+    }
+}
+
+/// Why a request is not answered as it was meant.
+enum Refused {
+    Status(StatusCode, String),
+    Host(Error),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Host(error)
+    }
+}
+
+type Answer = Result<Response<Body>, Refused>;
+
+fn bad(line: impl Into<String>) -> Refused {
+    Refused::Status(StatusCode::BAD_REQUEST, line.into())
+}
+
+impl Admin {
+    /// Answers one request.
+    pub(crate) async fn serve<B>(&self, gateway: &Gateway, request: Request<B>) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let answer = match self.answer(gateway, request).await {
+            Ok(answer) => return answer,
+            Err(refused) => refused,
+        };
+        match answer {
+            Refused::Status(status, line) => reply::text(status, &line),
+            Refused::Host(error @ (Error::Invalid(_) | Error::Key(_))) => {
+                reply::text(StatusCode::BAD_REQUEST, &error.to_string())
+            }
+            Refused::Host(error) => {
+                reply::text(StatusCode::SERVICE_UNAVAILABLE, &error.to_string())
+            }
+        }
+    }
+
+    async fn answer<B>(&self, gateway: &Gateway, request: Request<B>) -> Answer
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let path = request.uri().path().to_owned();
+        let Some(place) = Place::of(&path) else {
+            let line = "not here; try /stats, /sessions, /proxies, /metrics or /healthz".to_owned();
+            return Err(Refused::Status(StatusCode::NOT_FOUND, line));
+        };
+        let changes = request.method() != Method::GET;
+        let open = matches!(place, Place::Healthz) || !(changes || self.guarded);
+        if !open {
+            self.check(&request)?;
+        }
+        let manager = gateway.manager();
+        match (request.method(), place) {
+            (&Method::GET, Place::Healthz) => healthz(manager.is_available().await?),
+            (&Method::GET, Place::Stats) => json(&Stats::from(manager.pool_stats().await?)),
+            (&Method::GET, Place::Metrics) => metrics(gateway).await,
+            (&Method::GET, Place::Sessions) => {
+                let sessions = manager.sessions().await?;
+                let mut sessions: Vec<Session> = sessions.into_iter().map(Into::into).collect();
+                sessions.sort_by(|a, b| a.key.cmp(&b.key));
+                json(&sessions)
+            }
+            (&Method::DELETE, Place::Session(key)) => {
+                let key = percent_decode_str(key).decode_utf8_lossy();
+                found(
+                    manager.end_session(&key).await?,
+                    "no live session has this key",
+                )
+            }
+            (&Method::GET, Place::Proxies) => {
+                let proxies = manager.proxies().await?;
+                json(&proxies.into_iter().map(Into::into).collect::<Vec<Proxy>>())
+            }
+            (&Method::POST, Place::Proxies) => {
+                let entry: ProxyEntry = read(request).await?;
+                let proxies = entry.read(0).map_err(|error| bad(error.to_string()))?;
+                let ids = gateway.add_proxies(proxies).await?;
+                tracing::info!(?ids, "proxies were added by an operator");
+                json(&Added { ids })
+            }
+            (&Method::DELETE, Place::Proxy(id)) => {
+                let id: Uuid = id.parse().map_err(|_| bad("a proxy's id is a UUID"))?;
+                let there = gateway.remove_proxy(id).await?;
+                tracing::info!(%id, there, "a proxy was removed by an operator");
+                found(there, "no proxy has this id")
+            }
+            (_, place) => {
+                let methods = place.methods();
+                let mut response =
+                    reply::text(StatusCode::METHOD_NOT_ALLOWED, &format!("only {methods}"));
+                let allowed = HeaderValue::from_static(methods);
+                response.headers_mut().insert(header::ALLOW, allowed);
+                Ok(response)
+            }
+        }
+    }
+
+    fn check<B>(&self, request: &Request<B>) -> Result<(), Refused> {
+        let Some(token) = &self.token else {
+            let line = "changes need a token; set `admin_token` in the configuration";
+            return Err(Refused::Status(StatusCode::FORBIDDEN, line.to_owned()));
+        };
+        if token.is_shown_in(request.headers()) {
+            return Ok(());
+        }
+        let line = "show the token: `Authorization: Bearer TOKEN`";
+        Err(Refused::Status(StatusCode::UNAUTHORIZED, line.to_owned()))
+    }
+}
+
+fn healthz(available: bool) -> Answer {
+    let status = if available {
+        "ok"
+    } else {
+        "no proxy is available"
+    };
+    let mut response = json(&Health {
+        status: status.to_owned(),
+    })?;
+    if !available {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    Ok(response)
+}
+
+async fn metrics(gateway: &Gateway) -> Answer {
+    let pool = gateway.manager().pool_stats().await?;
+    let text = gateway.metrics_text(pool).map_err(|_| internal())?;
+    let mut response = Response::new(Body::full(text));
+    let kind =
+        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    Ok(response)
+}
+
+fn found(found: bool, otherwise: &str) -> Answer {
+    if !found {
+        return Err(Refused::Status(StatusCode::NOT_FOUND, otherwise.to_owned()));
+    }
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
+}
+
+fn internal() -> Refused {
+    let line = "the answer cannot be written".to_owned();
+    Refused::Status(StatusCode::INTERNAL_SERVER_ERROR, line)
+}
+
+fn json<T: Serialize>(value: &T) -> Answer {
+    let text = serde_json::to_string(value).map_err(|_| internal())?;
+    let mut response = Response::new(Body::full(text + "\n"));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    Ok(response)
+}
+
+async fn read<T, B>(request: Request<B>) -> Result<T, Refused>
+where
+    T: DeserializeOwned,
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
+    let body = body.map_err(|_| bad("the body broke off, or is larger than 1 MiB"))?;
+    serde_json::from_slice(&body.to_bytes()).map_err(|error| {
+        // serde's own words may repeat the value, which may be a URL with a password.
+        bad(format!(
+            "the body is not a proxy such as {{\"url\": \"http://host:port\"}} (line {}, column {})",
+            error.line(),
+            error.column()
+        ))
+    })
+}

@@ -1,0 +1,58 @@
+//! What an operator shows to be let in.
+
+use std::fmt;
+use std::sync::Arc;
+
+use hyper::header::{AUTHORIZATION, HeaderMap};
+use subtle::ConstantTimeEq;
+
+/// A secret that the configuration and the operator share.
+#[derive(Clone)]
+pub struct Token(Arc<str>);
+
+impl Token {
+    /// This one.
+    pub fn new(secret: &str) -> Self {
+        Self(secret.into())
+    }
+
+    /// Whether these headers show it. Takes as long whatever is wrong with what they show.
+    pub(super) fn is_shown_in(&self, headers: &HeaderMap) -> bool {
+        let shown = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
+        let shown = shown.and_then(|value| value.strip_prefix(b"Bearer "));
+        shown.is_some_and(|shown| shown.ct_eq(self.0.as_bytes()).into())
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_token_is_good_enough() {
+        let token = Token::new("s3cret");
+        let shows = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, value.parse().unwrap());
+            token.is_shown_in(&headers)
+        };
+        assert!(shows("Bearer s3cret"));
+        for wrong in [
+            "Bearer s3cre",
+            "Bearer s3cret2",
+            "s3cret",
+            "Basic s3cret",
+            "Bearer ",
+        ] {
+            assert!(!shows(wrong), "{wrong}");
+        }
+        assert!(!token.is_shown_in(&HeaderMap::new()));
+        assert!(!format!("{token:?}").contains("s3cret"));
+    }
+}

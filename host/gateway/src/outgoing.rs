@@ -1,0 +1,86 @@
+//! A request on its way out: what is passed on of it, and how often that may happen.
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::uri::Authority;
+use hyper::{Method, Request, Uri, Version};
+
+use crate::body::Body;
+use crate::classify::Fault;
+use crate::headers;
+use crate::upload::Upload;
+
+/// A request that may have to be sent more than once.
+pub(crate) struct Outgoing {
+    pub(crate) method: Method,
+    /// In absolute form, without user information.
+    uri: Uri,
+    headers: HeaderMap,
+    pub(crate) upload: Upload,
+}
+
+impl Outgoing {
+    /// `target` is the request's URI without user information.
+    pub(crate) fn new(request: Request<Incoming>, target: Uri) -> Self {
+        let (mut head, body) = request.into_parts();
+        headers::strip(&mut head.headers);
+        // The gateway itself has told the client to go on.
+        head.headers.remove(header::EXPECT);
+        // RFC 9112 §3.2.2: what the request line says holds, whatever `Host` says.
+        if let Some(authority) = target.authority()
+            && head
+                .headers
+                .get(header::HOST)
+                .is_none_or(|host| host != authority.as_str())
+            && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        {
+            head.headers.insert(header::HOST, host);
+        }
+        Self {
+            method: head.method,
+            uri: target,
+            headers: head.headers,
+            upload: Upload::of(body),
+        }
+    }
+
+    /// The target, without a port.
+    pub(crate) fn host(&self) -> &str {
+        self.uri.host().unwrap_or_default()
+    }
+
+    /// The target with its port.
+    pub(crate) fn origin(&self) -> Option<Authority> {
+        let authority = self.uri.authority()?;
+        if authority.port().is_some() {
+            return Some(authority.clone());
+        }
+        format!("{}:80", authority.host()).parse().ok()
+    }
+
+    /// The request to send; `None` once its body is gone.
+    pub(crate) fn request(&self) -> Option<Request<Body>> {
+        let mut request = Request::new(self.upload.body()?);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.version_mut() = Version::HTTP_11;
+        request.headers_mut().clone_from(&self.headers);
+        Some(request)
+    }
+
+    /// Whether it may be sent twice: nothing happens the second time that did not the first
+    /// (RFC 9110 §9.2.2), and its body is there.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        self.method.is_idempotent() && self.upload.is_whole()
+    }
+
+    /// Whether it may be sent to somebody else after this fault.
+    pub(crate) fn survives(&self, fault: Fault) -> bool {
+        match fault {
+            Fault::ClientBroke | Fault::ClientStalled | Fault::Resolve => false,
+            // It may have reached the target.
+            Fault::HeadTimeout | Fault::Reset => self.is_repeatable(),
+            _ => self.upload.is_whole(),
+        }
+    }
+}
