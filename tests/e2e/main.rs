@@ -5,8 +5,13 @@
 #![allow(missing_docs, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod clients;
+mod exits;
 mod failures;
+mod load;
 mod operations;
 mod parts;
+mod retries;
 mod sessions;
+mod upstreams;
 mod world;

@@ -23,7 +23,7 @@ fn no_password_is_in_the_log_or_the_admin_interface() {
     }
     let log = world.log();
     assert!(
-        log.contains("outcome=Success") && log.contains("outcome=Failure"),
+        log.contains("outcome=\"success\"") && log.contains("outcome=\"failure\""),
         "{log}"
     );
     let shown = [
@@ -69,8 +69,32 @@ fn a_wrong_file_is_refused_with_its_line_and_what_would_be_right() {
             "remora.toml: `storage` is `etcd`; accepted: memory",
         ),
         (
-            "[[proxy]]\nurl = \"socks5://127.0.0.1:1\"\n".into(),
-            "remora.toml: `proxy[0].url` is `socks5://…`; accepted: an http:// proxy",
+            "[[proxy]]\nurl = \"ftp://127.0.0.1:1\"\n".into(),
+            "remora.toml: `proxy[0].url` is `ftp://127.0.0.1:1/`; accepted: a URL that begins with http://",
+        ),
+        (
+            format!("{proxy}exits = 3\n"),
+            "remora.toml: `proxy[0].exits` is `3`; accepted: left out, unless the user name",
+        ),
+        (
+            format!("{proxy}[retry]\nattempts = 99\n"),
+            "remora.toml: `retry.attempts` is `99`; accepted: 0 to 10",
+        ),
+        (
+            format!("{proxy}[outcome]\nblocked_statuses = [503]\n"),
+            "remora.toml: `outcome.blocked_statuses` is `503`; accepted: each status in one of",
+        ),
+        (
+            format!("{proxy}[[user]]\nname = \"a-session-b\"\npassword = \"{PASSWORD}\"\n"),
+            "remora.toml: `user[0].name` is `a-session-b`; accepted: a name without `-session-`",
+        ),
+        (
+            format!("admin = \"0.0.0.0:9090\"\n{proxy}"),
+            "remora.toml: `admin` is `0.0.0.0:9090`; accepted: an address of this machine only",
+        ),
+        (
+            format!("{proxy}[tls]\nca = \"/nowhere/ca.pem\"\n"),
+            "remora.toml: `tls.ca`: cannot use /nowhere/ca.pem: No such file",
         ),
         (
             format!("{proxy}weight = 0\n"),
@@ -146,6 +170,184 @@ fn what_a_gateway_recorded_replays_the_same() {
     assert_eq!(
         replay(read(), |seed| Component::new(&plugin, seed)).unwrap(),
         replayed
+    );
+}
+
+const TOKEN: &str = "t0ken-for-tests";
+
+#[test]
+fn an_operator_with_the_token_changes_the_pool_and_ends_sessions() {
+    let mut world = World::with(
+        &format!("admin_token = {TOKEN:?}"),
+        2,
+        &sticky("10m", ""),
+        PASSWORD,
+    );
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    let path = format!("/sessions/{}", HOSTS[0]);
+    let first = world.exit(HOSTS[0]);
+    for wrong in [&[][..], &["-H", "Authorization: Bearer wrong-token"]] {
+        let options = [&["-X", "DELETE"], wrong].concat();
+        assert_eq!(world.operate(&path, &options).0, 401);
+        assert_eq!(
+            world
+                .operate("/proxies", &[&["-d", "{}"], wrong].concat())
+                .0,
+            401
+        );
+    }
+    let delete = ["-X", "DELETE", "-H", &bearer];
+    assert_eq!(world.operate(&path, &delete).0, 204);
+    assert_eq!(world.operate(&path, &delete).0, 404);
+    assert_ne!(world.exit(HOSTS[0]), first, "a fresh exit, in turn");
+
+    // The second exit leaves the pool and comes back, with its password.
+    let proxies: Vec<serde_json::Value> = serde_json::from_str(&world.admin("/proxies").1).unwrap();
+    let gone = format!("/proxies/{}", proxies[1]["id"].as_str().unwrap());
+    assert_eq!(world.operate(&gone, &delete).0, 204);
+    assert_eq!(world.operate(&gone, &delete).0, 404);
+    for host in &HOSTS[1..4] {
+        assert_eq!(world.exit(host), "127.0.0.11");
+    }
+    let url = format!(
+        "http://{}:{PASSWORD}@127.0.0.1:{}",
+        crate::world::USER,
+        world.exits[1].port
+    );
+    let body = serde_json::json!({ "url": url, "tags": ["back"] }).to_string();
+    let (status, answer) = world.operate("/proxies", &["-d", &body, "-H", &bearer]);
+    assert_eq!(status, 200, "{answer}");
+    let seen: std::collections::HashSet<String> =
+        HOSTS[4..6].iter().map(|host| world.exit(host)).collect();
+    assert_eq!(seen.len(), 2);
+    for (bad, line) in [
+        (r#"{"url": "http://u:s3cret@h:1/x"}"#, "`proxy[0].url`"),
+        (r#"{"url": 1}"#, "the body is not a proxy"),
+        (
+            r#"{"uri": "http://u:s3cret@h:1"}"#,
+            "the body is not a proxy",
+        ),
+    ] {
+        let (status, answer) = world.operate("/proxies", &["-d", bad, "-H", &bearer]);
+        assert!(status == 400 && answer.contains(line), "{answer}");
+        assert!(!answer.contains("s3cret"), "{answer}");
+    }
+    world.remora.terminate();
+    assert!(world.remora.wait().success());
+    assert!(!world.log().contains(TOKEN) && !world.log().contains(PASSWORD));
+}
+
+#[test]
+fn without_a_token_in_the_configuration_nobody_changes_anything() {
+    let world = World::new(1, "");
+    let (status, answer) = world.operate("/sessions/x", &["-X", "DELETE"]);
+    assert!(status == 403 && answer.contains("admin_token"), "{answer}");
+}
+
+#[test]
+fn the_command_line_shows_a_running_gateway() {
+    let world = World::new(2, &sticky("10m", ""));
+    world.exit(HOSTS[0]);
+    let stats = world.says(&["stats", "--json"]);
+    let stats: serde_json::Value = serde_json::from_str(&stats).unwrap();
+    assert_eq!(
+        (&stats["total"], &stats["active_sessions"]),
+        (&2.into(), &1.into())
+    );
+    assert!(world.says(&["sessions"]).contains(HOSTS[0]));
+    let proxies = world.says(&["proxies"]);
+    assert!(
+        proxies.matches("available").count() == 2 && proxies.contains("closed"),
+        "{proxies}"
+    );
+    assert!(!proxies.contains(PASSWORD));
+    let checked = world.says(&["check", "--json"]);
+    let checked: serde_json::Value = serde_json::from_str(&checked).unwrap();
+    assert_eq!(checked["proxies"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn prometheus_reads_what_was_counted() {
+    let mut world = World::new(2, &sticky("10m", ""));
+    world.exit(HOSTS[0]);
+    world.exit(HOSTS[0]);
+    world.exits[0].kill();
+    world.exits[1].kill();
+    world.ask(&world.http(HOSTS[0], "/"));
+    let (_, text) = world.admin("/metrics");
+    for line in [
+        "remora_acquires_total{result=\"bound\"} 1",
+        "remora_acquires_total{result=\"hit\"} 2",
+        "remora_acquires_total{result=\"rebound\"} 2",
+        "remora_releases_total{outcome=\"success\"} 2",
+        "remora_releases_total{outcome=\"failure\"} 2",
+        "remora_releases_total{outcome=\"cancelled\"} 1",
+        "remora_retries_total 1",
+        "remora_proxies{state=\"healthy\"} 2",
+    ] {
+        assert!(
+            text.lines().any(|found| found == line),
+            "{line} is not in\n{text}"
+        );
+    }
+}
+
+#[test]
+fn on_sighup_the_file_is_read_again_and_sessions_stay() {
+    let world = World::new(3, &sticky("10m", ""));
+    let stays = world.exit(HOSTS[0]);
+    let text = fs::read_to_string(world.config()).unwrap();
+    let change = |text: &str| {
+        fs::write(world.config(), text).unwrap();
+        let before = world.log().matches("read again").count();
+        world.remora.signal("-HUP");
+        crate::parts::until("it has been read", || {
+            world.log().matches("read again").count() > before
+        });
+    };
+    change(&format!(
+        "{text}\n[[proxy]]\nurl = \"http://nowhere.example:1/x\"\n"
+    ));
+    assert!(world.log().contains("`proxy[3].url`"), "{}", world.log());
+    assert_eq!(world.stats()["total"], 3);
+
+    // Without the last of three, and with another time to live.
+    let (kept, _) = text.rsplit_once("[[proxy]]").unwrap();
+    let kept = kept
+        .replace("10m", "20m")
+        .replace("[sticky]", "storage = \"memory\"\n[sticky]");
+    change(&kept);
+    assert_eq!(world.stats()["total"], 2);
+    assert_eq!(world.exit(HOSTS[0]), stays);
+    for host in &HOSTS[1..5] {
+        assert_ne!(world.exit(host), "127.0.0.13");
+    }
+    assert!(!world.log().contains(PASSWORD));
+}
+
+#[test]
+fn the_log_is_json_where_it_is_asked_for() {
+    let world = World::new(
+        1,
+        &format!("{}\n[log]\nformat = \"json\"", sticky("10m", "")),
+    );
+    world.exit(HOSTS[0]);
+    crate::parts::until("the request is logged", || {
+        world.log().contains("remora::access")
+    });
+    let log = world.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("remora::access"))
+        .unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(
+        (&line["key"], &line["outcome"]),
+        (&HOSTS[0].into(), &"success".into())
+    );
+    assert_eq!(
+        (&line["attempt"], &line["status"]),
+        (&1.into(), &200.into())
     );
 }
 

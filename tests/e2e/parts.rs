@@ -23,7 +23,7 @@ impl Process {
         let child = command.spawn().unwrap_or_else(|error| {
             panic!(
                 "cannot start {program}: {error}. Needed: \
-                 apt-get install -y tinyproxy-bin nginx-light curl openssl"
+                 make parts"
             )
         });
         let mut process = Self(child);
@@ -44,14 +44,25 @@ impl Process {
 
     /// Sends SIGTERM.
     pub fn terminate(&self) {
-        let pid = self.0.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        self.signal("-TERM");
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Resident memory in bytes.
+    pub fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.unwrap().trim().trim_end_matches(" kB");
+        kilobytes.parse::<u64>().unwrap() * 1_024
     }
 
     pub fn wait(&mut self) -> ExitStatus {
@@ -103,5 +114,14 @@ impl Answer {
             headers: headers.to_owned(),
             body: body.trim().to_owned(),
         }
+    }
+
+    /// The value of a header, whose name is in lower case.
+    pub fn header(&self, name: &str) -> &str {
+        let value = self.headers.lines().find_map(|line| {
+            let (found, value) = line.split_once(": ")?;
+            found.eq_ignore_ascii_case(name).then_some(value)
+        });
+        value.unwrap_or_else(|| panic!("no `{name}` in {}", self.headers))
     }
 }

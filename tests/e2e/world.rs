@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::exits::{Exit, Kind};
 use crate::parts::{Answer, Process, free_port};
 
 pub const USER: &str = "exit-user";
@@ -30,56 +31,11 @@ pub struct World {
     pub dir: TempDir,
     pub exits: Vec<Exit>,
     pub remora: Process,
-    gateway: u16,
+    pub gateway: u16,
     admin: u16,
     http: u16,
     tls: u16,
     _origin: Process,
-}
-
-/// An upstream proxy.
-pub struct Exit {
-    /// What the origin sees.
-    pub ip: String,
-    pub port: u16,
-    config: PathBuf,
-    process: Process,
-}
-
-impl Exit {
-    fn start(dir: &Path, last: u8) -> Self {
-        let (ip, port) = (format!("127.0.0.{last}"), free_port());
-        let config = dir.join(format!("exit-{last}.conf"));
-        let text = format!(
-            "Port {port}\nListen 127.0.0.1\nBind {ip}\nTimeout 60\nMaxClients 200\n\
-             BasicAuth {USER} {PASSWORD}\nLogLevel Error\nDisableViaHeader Yes\n"
-        );
-        fs::write(&config, text).unwrap();
-        let process = tinyproxy(&config, port);
-        Self {
-            ip,
-            port,
-            config,
-            process,
-        }
-    }
-
-    pub fn kill(&mut self) {
-        self.process.kill();
-    }
-
-    pub fn restart(&mut self) {
-        self.process = tinyproxy(&self.config, self.port);
-    }
-}
-
-fn tinyproxy(config: &Path, port: u16) -> Process {
-    let mut command = Command::new("tinyproxy");
-    Process::start(
-        command.arg("-d").arg("-c").arg(config),
-        &config.with_extension("log"),
-        port,
-    )
 }
 
 /// A gateway's configuration, but for its addresses.
@@ -88,29 +44,34 @@ pub fn sticky(ttl: &str, rest: &str) -> String {
 }
 
 impl World {
-    /// `tables`: the tables of the configuration, but for the proxies.
-    pub fn new(exits: u8, tables: &str) -> Self {
+    /// Some tinyproxies. `tables`: the tables of the configuration, but for the proxies.
+    pub fn new(exits: usize, tables: &str) -> Self {
         Self::with("", exits, tables, PASSWORD)
     }
 
     /// `password`: what the gateway shows the upstream proxies; nothing at all when it is empty.
-    pub fn with(fields: &str, exits: u8, tables: &str, password: &str) -> Self {
+    pub fn with(fields: &str, exits: usize, tables: &str, password: &str) -> Self {
+        Self::of(&vec![Kind::Tinyproxy; exits], fields, tables, password)
+    }
+
+    /// Upstream proxies of these kinds, and a gateway in front of them.
+    pub fn of(kinds: &[Kind], fields: &str, tables: &str, password: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (http, tls) = (free_port(), free_port());
         let origin = origin(dir.path(), http, tls);
-        let exits: Vec<Exit> = (11..11 + exits)
-            .map(|last| Exit::start(dir.path(), last))
+        let exits: Vec<Exit> = kinds
+            .iter()
+            .zip(11..)
+            .map(|(kind, last)| Exit::start(*kind, dir.path(), last))
             .collect();
         let (gateway, admin) = (free_port(), free_port());
+        let ca = dir.path().join("cert.pem");
         let mut text = format!(
-            "listen = \"127.0.0.1:{gateway}\"\nadmin = \"127.0.0.1:{admin}\"\n{fields}\n{tables}\n"
+            "listen = \"127.0.0.1:{gateway}\"\nadmin = \"127.0.0.1:{admin}\"\n{fields}\n{tables}\n\
+             [tls]\nca = {ca:?}\n"
         );
         for exit in &exits {
-            let url = match password {
-                "" => format!("http://127.0.0.1:{}", exit.port),
-                _ => format!("http://{USER}:{password}@127.0.0.1:{}", exit.port),
-            };
-            writeln!(text, "[[proxy]]\nurl = \"{url}\"").unwrap();
+            writeln!(text, "{}", exit.entry(password)).unwrap();
         }
         let config = dir.path().join("remora.toml");
         fs::write(&config, text).unwrap();
@@ -131,6 +92,16 @@ impl World {
             tls,
             _origin: origin,
         }
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("remora.toml")
+    }
+
+    /// Curl through the gateway, as a client that says who it is.
+    pub fn curl_as(&self, user: &str, url: &str) -> Command {
+        let proxy = format!("http://{user}@127.0.0.1:{}", self.gateway);
+        self.curl(url, &["-x", &proxy])
     }
 
     /// Curl through the gateway.
@@ -167,14 +138,29 @@ impl World {
 
     /// The admin interface.
     pub fn admin(&self, path: &str) -> (u16, String) {
+        self.operate(path, &[])
+    }
+
+    /// The admin interface, with more options for curl.
+    pub fn operate(&self, path: &str, options: &[&str]) -> (u16, String) {
         let url = format!("http://127.0.0.1:{}{path}", self.admin);
         let mut command = Command::new("curl");
         let output = command
             .args(["-sS", "-i", "-w", "\n%{http_code}", &url])
+            .args(options)
             .output()
             .unwrap();
         let answer = Answer::read(output);
         (answer.status, answer.body)
+    }
+
+    /// What the command line says of the gateway.
+    pub fn says(&self, arguments: &[&str]) -> String {
+        let mut command = remora();
+        let output = command.args(arguments).arg("--config").arg(self.config());
+        let output = output.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     pub fn stats(&self) -> Value {
@@ -196,7 +182,9 @@ pub fn remora() -> Command {
 
 /// nginx, answering every host with the address it sees, on a plain and a TLS port.
 fn origin(dir: &Path, http: u16, tls: u16) -> Process {
-    let alternatives: Vec<String> = HOSTS.iter().map(|host| format!("IP:{host}")).collect();
+    // The origin's, and that of upstream proxies that speak TLS.
+    let hosts = HOSTS.iter().chain(&["127.0.0.1"]);
+    let alternatives: Vec<String> = hosts.map(|host| format!("IP:{host}")).collect();
     let made = Command::new("openssl")
         .args([
             "req",
@@ -213,6 +201,8 @@ fn origin(dir: &Path, http: u16, tls: u16) -> Process {
             "-addext",
             &format!("subjectAltName={}", alternatives.join(",")),
         ])
+        // It is not an authority: rustls takes none for a server.
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
         .arg("-keyout")
         .arg(dir.join("key.pem"))
         .arg("-out")
@@ -222,6 +212,11 @@ fn origin(dir: &Path, http: u16, tls: u16) -> Process {
     assert!(made.status.success(), "{made:?}");
     fs::create_dir(dir.join("uploads")).unwrap();
     fs::write(dir.join("slow"), vec![b'x'; 1_000_000]).unwrap();
+    // A file of 1 GiB that takes no room.
+    fs::File::create(dir.join("large"))
+        .unwrap()
+        .set_len(1 << 30)
+        .unwrap();
     let d = dir.display();
     let mut listen = format!("listen 127.0.0.1:{http}; listen 127.0.0.1:{tls} ssl;");
     for host in HOSTS {
@@ -249,6 +244,8 @@ http {{
     location /broken {{ return 503; }}
     location /headers {{ return 200 "[$http_proxy_authorization$http_proxy_connection$http_x_hop] $http_host\n"; }}
     location /slow {{ root {d}; limit_rate 250k; }}
+    location /large {{ root {d}; }}
+    location /swallow {{ client_body_in_file_only clean; proxy_pass http://127.0.0.1:{http}/; }}
     location /upload {{ client_body_in_file_only on; proxy_pass http://127.0.0.1:{http}/; }}
   }}
 }}

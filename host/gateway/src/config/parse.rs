@@ -119,7 +119,7 @@ mod tests {
             ),
             (
                 "[timeouts]\nxyz = 1",
-                "t:2: unknown field `xyz` in [timeouts], expected `connect` or `head`",
+                "t:2: unknown field `xyz` in [timeouts], expected one of `connect`, `head`, `idle`, `client`",
             ),
             ("[[proxy]]\nweight = 1", "t:1: missing field `url`"),
         ] {

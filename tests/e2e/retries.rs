@@ -1,0 +1,78 @@
+//! What a client does not notice.
+
+use crate::exits::Kind;
+use crate::parts::Answer;
+use crate::world::{HOSTS, PASSWORD, World, sticky};
+
+#[test]
+fn a_request_whose_proxy_cannot_be_reached_goes_through_another_one() {
+    let mut world = World::new(3, &sticky("10m", ""));
+    for (i, method) in ["GET", "POST", "CONNECT"].iter().enumerate() {
+        let host = HOSTS[i];
+        let dead = world.exit(host);
+        world.exit_of(&dead).kill();
+        let curl = match *method {
+            "GET" => world.curl(&world.http(host, "/"), &[]),
+            // With a body: nobody has read from it before there is a connection.
+            "POST" => world.curl(&world.http(host, "/"), &["-d", "some=form"]),
+            _ => world.curl(&world.https(host, "/"), &["-d", "some=form"]),
+        };
+        let mut curl = curl;
+        let answer = Answer::read(curl.output().unwrap());
+        assert_eq!(answer.status, 200, "{method}: {answer:?}");
+        assert_ne!(answer.body, dead);
+        assert_eq!(world.exit(host), answer.body, "the session moved with it");
+        world.exit_of(&dead).restart();
+    }
+    assert!(world.log().contains("attempt=2"));
+}
+
+#[test]
+fn an_answer_that_says_that_the_proxy_is_bad_is_asked_for_again_where_that_is_safe() {
+    let world = World::new(3, &sticky("10m", ""));
+    // The target itself is broken: every attempt sees its 503, the last one is passed on.
+    let answer = world.ask(&world.http(HOSTS[0], "/broken"));
+    assert_eq!(answer.status, 503);
+    let attempts = |text: &str| world.log().matches(text).count();
+    assert_eq!(attempts("attempt=3"), 1, "two more attempts");
+    // What is not idempotent is sent once.
+    let post = world
+        .curl(&world.http(HOSTS[1], "/broken"), &["-d", "x"])
+        .output();
+    assert_eq!(Answer::read(post.unwrap()).status, 503);
+    assert_eq!(attempts("method=POST"), 1);
+}
+
+#[test]
+fn a_host_may_mean_something_else_by_a_status() {
+    let tables = format!(
+        "[[outcome.override]]\nmatch = \"{}\"\nfailure_statuses = []\n[retry]\nattempts = 1",
+        HOSTS[0]
+    );
+    let world = World::new(3, &sticky("10m", &tables));
+    let exit = world.exit(HOSTS[0]);
+    assert_eq!(world.ask(&world.http(HOSTS[0], "/broken")).status, 503);
+    assert_eq!(world.exit(HOSTS[0]), exit, "there it is no failure");
+    assert_eq!(world.ask(&world.http(HOSTS[1], "/broken")).status, 503);
+    assert!(world.log().contains("attempt=2") && !world.log().contains("attempt=3"));
+}
+
+#[test]
+fn blocked_exits_are_gone_through_where_that_is_wanted() {
+    let world = World::new(3, &sticky("10m", "[retry]\nblocked = true"));
+    // One of three exits is refused: no client sees it.
+    for host in &HOSTS[..6] {
+        assert_eq!(world.ask(&world.http(host, "/picky")).status, 200);
+    }
+    assert!(world.log().contains("outcome=\"blocked\""));
+    assert_eq!(world.stats()["open"], 0);
+}
+
+#[test]
+fn the_only_proxy_is_not_tried_twice_for_one_request() {
+    let mut world = World::of(&[Kind::Socks5], "", &sticky("10m", ""), PASSWORD);
+    world.exits[0].kill();
+    assert_eq!(world.ask(&world.http(HOSTS[0], "/")).status, 502);
+    let log = world.log();
+    assert_eq!(log.matches("outcome=\"failure\"").count(), 1, "{log}");
+}
