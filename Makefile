@@ -4,7 +4,7 @@ TARGET := wasm32-unknown-unknown
 # What the end-to-end tests run against, and the package that has it.
 PARTS := tinyproxy:tinyproxy-bin nginx:nginx-light curl:curl openssl:openssl squid:squid-openssl microsocks:microsocks
 
-.PHONY: all demo test lint bench wasm doc fmt setup parts clean
+.PHONY: all demo test lint bench bench-gateway wasm doc fmt setup parts clean
 
 all: setup
 	cargo build --release
@@ -30,6 +30,11 @@ lint: setup
 ## bench: what a decision costs, as ratios of one run (docs/benchmarks.md)
 bench: setup
 	cargo bench --package remora-host --bench decisions -- --noplot
+
+## bench-gateway: what the gateway costs, beside itself without a decision and beside HAProxy (docs/benchmarks.md)
+bench-gateway: setup
+	@command -v haproxy >/dev/null || PATH="$$PATH:/usr/sbin" command -v haproxy >/dev/null || $(MAKE) parts PARTS=haproxy:haproxy
+	cargo bench --package remora --bench gateway
 
 ## wasm: the component for other hosts, as target/remora.wasm and target/remora-sites.wasm
 wasm: setup

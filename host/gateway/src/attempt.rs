@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use hyper::Method;
-use remora_host::{Error, Outcome, ProxyManager, Request};
+use remora_host::{Error, Outcome, ProxyManager, Request, internals};
 use uuid::Uuid;
 
 use crate::client::Wishes;
+use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::ticket::Ticket;
 
@@ -30,6 +31,7 @@ impl Default for Retry {
 
 /// The proxies that a request tries, one after the other.
 pub(crate) struct Attempts<'a> {
+    decides: bool,
     manager: &'a ProxyManager,
     metrics: &'a Arc<Metrics>,
     retry: Retry,
@@ -41,16 +43,16 @@ pub(crate) struct Attempts<'a> {
 
 impl<'a> Attempts<'a> {
     pub(crate) fn new(
-        manager: &'a ProxyManager,
-        metrics: &'a Arc<Metrics>,
+        gateway: &'a Gateway,
         retry: Retry,
         method: &Method,
         host: &'a str,
         wishes: &'a Wishes,
     ) -> Self {
         Self {
-            manager,
-            metrics,
+            decides: gateway.decides(),
+            manager: gateway.manager(),
+            metrics: gateway.metrics(),
             retry,
             method: method.clone(),
             host,
@@ -118,7 +120,11 @@ impl<'a> Attempts<'a> {
             tried: &self.tried,
             ttl_ms: self.wishes.ttl_ms,
         };
-        let acquired = self.manager.acquire(&request).await;
+        let acquired = if self.decides {
+            self.manager.acquire(&request).await
+        } else {
+            internals::unleased(self.manager).ok_or(Error::NoProxy)
+        };
         let handle = acquired.inspect_err(|error| self.metrics.refused(error))?;
         self.metrics.granted(handle.reason());
         let attempt = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);

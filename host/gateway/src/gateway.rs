@@ -53,6 +53,7 @@ pub struct Gateway {
     settings: ArcSwap<Settings>,
     upstreams: Upstreams,
     metrics: Arc<Metrics>,
+    decides: bool,
 }
 
 /// Where a request leaves the tunnel that its connection becomes once the client has been told.
@@ -75,12 +76,23 @@ impl Gateway {
             settings: ArcSwap::from_pointee(settings),
             upstreams: Upstreams::new(trust),
             metrics: Metrics::new(),
+            decides: true,
         }
     }
 
     /// The pool.
     pub fn manager(&self) -> &ProxyManager {
         &self.manager
+    }
+
+    /// From now on every request takes the first proxy, and nobody is asked: for benchmarks.
+    #[doc(hidden)]
+    pub fn decide_nothing(&mut self) {
+        self.decides = false;
+    }
+
+    pub(crate) fn decides(&self) -> bool {
+        self.decides
     }
 
     /// Other settings, from the next request on.
@@ -162,7 +174,7 @@ impl Gateway {
         } = settings;
         let outgoing = Outgoing::new(request, target);
         let host = outgoing.host();
-        let mut attempts = self.attempts(&outgoing.method, host, wishes, settings);
+        let mut attempts = Attempts::new(self, settings.retry, &outgoing.method, host, wishes);
         let mut ticket = match attempts.first().await {
             Ok(ticket) => ticket,
             Err(error) => return reply::refusal(&error),
@@ -224,7 +236,7 @@ impl Gateway {
             return reply::malformed("CONNECT needs a host and a port");
         };
         let host = authority.host();
-        let mut attempts = self.attempts(request.method(), host, wishes, settings);
+        let mut attempts = Attempts::new(self, settings.retry, request.method(), host, wishes);
         let mut ticket = match attempts.first().await {
             Ok(ticket) => ticket,
             Err(error) => return reply::refusal(&error),
@@ -254,17 +266,6 @@ impl Gateway {
                 None => return reply::fault(fault),
             }
         }
-    }
-
-    fn attempts<'a>(
-        &'a self,
-        method: &Method,
-        host: &'a str,
-        wishes: &'a Wishes,
-        settings: &Settings,
-    ) -> Attempts<'a> {
-        let (manager, metrics) = (&self.manager, &self.metrics);
-        Attempts::new(manager, metrics, settings.retry, method, host, wishes)
     }
 }
 

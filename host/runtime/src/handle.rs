@@ -61,6 +61,19 @@ impl ProxyHandle {
         }
     }
 
+    /// A handle that nobody has decided about and that is not released, for benchmarks.
+    pub(crate) fn unleased(view: Arc<View>) -> Self {
+        Self {
+            view,
+            place: 0,
+            lease: None,
+            reason: Reason::Rotated,
+            session: None,
+            parts: None,
+            outcome: AtomicU8::new(SUCCESS),
+        }
+    }
+
     fn member(&self) -> &Member {
         self.view.member(self.place)
     }

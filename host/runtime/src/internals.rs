@@ -1,4 +1,5 @@
-//! For this repository's benchmarks: one instance, without what a manager adds. Not part of the API.
+//! For this repository's benchmarks: one instance without what a manager adds, a manager
+//! without what an instance adds. Not part of the API.
 
 use std::sync::Arc;
 
@@ -7,7 +8,14 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::handle::ProxyHandle;
+use crate::manager::ProxyManager;
 use crate::plugin::Plugin;
+
+/// The first proxy of a pool, without asking the plugin: what is left is what everything else costs.
+pub fn unleased(manager: &ProxyManager) -> Option<ProxyHandle> {
+    manager.unleased()
+}
 
 /// One instance of a plugin.
 pub struct Instance(crate::instance::Instance);

@@ -405,6 +405,14 @@ impl ProxyManager {
     }
 }
 
+impl ProxyManager {
+    /// The first proxy, without a decision: for benchmarks.
+    pub(crate) fn unleased(&self) -> Option<ProxyHandle> {
+        let view = self.views.own();
+        (!view.members.list.is_empty()).then(|| ProxyHandle::unleased(view))
+    }
+}
+
 impl Member {
     fn new(proxy: Proxy) -> Result<Self, Error> {
         let endpoint = proxy.endpoint()?;

@@ -52,7 +52,11 @@ impl File {
     }
 
     /// What clients may take.
-    pub(crate) fn limits(&self) -> Result<Limits, BuildError> {
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] names the first value that is not accepted.
+    pub fn limits(&self) -> Result<Limits, BuildError> {
         let limits = Limits {
             max_connections: self.limits.max_connections,
             max_header_bytes: self.limits.max_header_bytes,
