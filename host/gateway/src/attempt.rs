@@ -70,29 +70,33 @@ impl<'a> Attempts<'a> {
         acquired
     }
 
-    /// Ends an attempt that came to nothing, and begins the next one where it calls for one and the request can
-    /// be sent again.
+    /// Ends an attempt that a fault has brought to nothing, and begins the next one, where the request can be sent
+    /// again.
     pub(crate) async fn after(
         &mut self,
         ended: Ticket,
         outcome: Outcome,
         can_be_repeated: bool,
     ) -> Option<Ticket> {
-        if can_be_repeated && self.calls_for_another(outcome) {
+        if can_be_repeated && self.has_another() {
             return self.next(ended, outcome).await;
         }
         ended.finish(outcome);
         None
     }
 
-    /// Whether an attempt that ended so calls for another one.
+    /// Whether a response that says so much about its proxy calls for another one.
     pub(crate) fn calls_for_another(&self, outcome: Outcome) -> bool {
-        let may = self.tried.len() < self.retry.attempts as usize;
-        may && match outcome {
-            Outcome::Failure => true,
-            Outcome::Blocked => self.retry.blocked,
-            Outcome::Success | Outcome::Cancelled => false,
-        }
+        self.has_another()
+            && match outcome {
+                Outcome::Failure => true,
+                Outcome::Blocked => self.retry.blocked,
+                Outcome::Success | Outcome::Cancelled => false,
+            }
+    }
+
+    fn has_another(&self) -> bool {
+        self.tried.len() < self.retry.attempts as usize
     }
 
     /// Ends an attempt and begins the next one; `None` when there is no proxy left that has not been tried.

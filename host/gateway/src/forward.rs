@@ -103,6 +103,9 @@ impl hyper::body::Body for Tracked {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(shelf) = &mut self.shelf {
+            shelf.drive(context);
+        }
         match Pin::new(&mut self.body).poll_frame(context) {
             Poll::Pending => {
                 if self.wait(context).is_pending() {

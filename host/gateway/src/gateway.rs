@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::http::uri::{Authority, Scheme};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use parking_lot::Mutex;
-use remora_host::{Error, PoolStats, Proxy, ProxyManager};
+use remora_host::{Error, PoolStats, ProxyManager};
 use uuid::Uuid;
 
 use crate::attempt::{Attempts, Retry};
@@ -98,19 +98,6 @@ impl Gateway {
     /// Other settings, from the next request on.
     pub fn set(&self, settings: Settings) {
         self.settings.store(Arc::new(settings));
-    }
-
-    /// Adds proxies, all or none; one that is there gets its new password, weight and tags.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Invalid`] names the first one that is not accepted; the pool is as before.
-    pub async fn add_proxies(&self, proxies: Vec<Proxy>) -> Result<Vec<Uuid>, Error> {
-        let ids = self.manager.add_proxies(proxies).await?;
-        for id in &ids {
-            self.upstreams.forget(*id);
-        }
-        Ok(ids)
     }
 
     /// Takes a proxy out. Answers whether it was in the pool.

@@ -156,7 +156,7 @@ impl Admin {
             (&Method::POST, Place::Proxies) => {
                 let entry: ProxyEntry = read(request).await?;
                 let proxies = entry.read(0).map_err(|error| bad(error.to_string()))?;
-                let ids = gateway.add_proxies(proxies).await?;
+                let ids = manager.add_proxies(proxies).await?;
                 tracing::info!(?ids, "proxies were added by an operator");
                 json(&Added { ids })
             }

@@ -25,7 +25,7 @@ pub(super) async fn reload(path: &Path, old: &File, gateway: &Gateway) -> Result
     }
     let manager = gateway.manager();
     manager.reconfigure(new.proxy_config()).await?;
-    gateway.add_proxies(proxies).await?;
+    manager.add_proxies(proxies).await?;
     // Only those that the old file had: what an operator has added stays.
     let gone: Vec<Uuid> = old
         .proxies()

@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http1::SendRequest;
 use hyper::http::uri::Authority;
 use parking_lot::Mutex;
 use remora_host::Credentials;
 
-use crate::body::Body;
+use super::link::Link;
 
 /// How long an idle connection is kept. Shorter than the idle timeouts of common proxies, so that a
 /// request rarely meets one that is just being closed.
@@ -32,32 +31,31 @@ pub(super) struct Kind {
 pub(super) struct Idle(Mutex<HashMap<Kind, Vec<Kept>>>);
 
 struct Kept {
-    sender: SendRequest<Body>,
+    link: Link,
     since: Instant,
 }
 
 impl Kept {
     fn is_fresh(&self) -> bool {
-        self.since.elapsed() < IDLE && !self.sender.is_closed()
+        self.since.elapsed() < IDLE
     }
 }
 
 impl Idle {
     /// The connection used last, ready for a request.
-    pub(super) async fn take(&self, kind: &Kind) -> Option<SendRequest<Body>> {
+    pub(super) async fn take(&self, kind: &Kind) -> Option<Link> {
         loop {
             let mut kept = self.0.lock().get_mut(kind)?.pop()?;
-            // Its last response has been read, so this waits for its own task at most.
-            if kept.is_fresh() && kept.sender.ready().await.is_ok() {
-                return Some(kept.sender);
+            if kept.is_fresh() && kept.link.is_ready().await {
+                return Some(kept.link);
             }
         }
     }
 
     /// Keeps a connection whose last response has been read.
-    pub(super) fn keep(&self, kind: &Kind, sender: SendRequest<Body>) {
+    pub(super) fn keep(&self, kind: &Kind, link: Link) {
         let kept = Kept {
-            sender,
+            link,
             since: Instant::now(),
         };
         let mut all = self.0.lock();

@@ -2,23 +2,23 @@
 
 mod dial;
 mod idle;
+mod link;
 mod stream;
 mod tls;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::task::Context;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{self, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::{Request, Response, Uri};
-use hyper_util::rt::TokioIo;
 use parking_lot::RwLock;
-use remora_host::{Credentials, ProxyHandle, ProxyType};
+use remora_host::{Credentials, Proxy, ProxyHandle, ProxyType};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -28,6 +28,7 @@ use crate::gateway::Timeouts;
 use crate::outgoing::Outgoing;
 use dial::Address;
 use idle::{Idle, Kind};
+use link::Link;
 
 pub(crate) use dial::Far;
 pub(crate) use stream::Stream;
@@ -49,14 +50,18 @@ impl Upstreams {
     /// The upstream of a lease; made at its first one.
     pub(crate) fn of(&self, handle: &ProxyHandle) -> Arc<Upstream> {
         let id = handle.proxy_id();
-        if let Some(upstream) = self.all.read().get(&id) {
+        if let Some(upstream) = self.all.read().get(&id)
+            && upstream.proxy == *handle.proxy()
+        {
             return upstream.clone();
         }
+        // A new one, or one that has another password now.
         let upstream = Arc::new(Upstream::new(handle, &self.trust));
-        self.all.write().entry(id).or_insert(upstream).clone()
+        self.all.write().insert(id, upstream.clone());
+        upstream
     }
 
-    /// Forgets a proxy that was removed, or that has other credentials now.
+    /// Forgets a proxy that was removed.
     pub(crate) fn forget(&self, id: Uuid) {
         self.all.write().remove(&id);
     }
@@ -78,6 +83,7 @@ enum Protocol {
 
 /// One upstream proxy.
 pub(crate) struct Upstream {
+    proxy: Proxy,
     address: Address,
     protocol: Protocol,
     /// Where the credentials are the same for every lease, what is said of them. Marked as sensitive, so
@@ -96,17 +102,22 @@ impl fmt::Debug for Upstream {
     }
 }
 
-/// What a connection goes back to.
+/// A connection in use, and where it goes back to.
 pub(crate) struct Shelf {
     upstream: Arc<Upstream>,
     kind: Kind,
-    sender: SendRequest<Body>,
+    link: Link,
 }
 
 impl Shelf {
+    /// Does what there is to do on the connection.
+    pub(crate) fn drive(&mut self, context: &mut Context<'_>) {
+        self.link.drive(context);
+    }
+
     /// Keeps the connection for the next request: its response has been read, its request has been sent.
     pub(crate) fn keep(self) {
-        self.upstream.idle.keep(&self.kind, self.sender);
+        self.upstream.idle.keep(&self.kind, self.link);
     }
 }
 
@@ -116,6 +127,7 @@ impl Upstream {
         let is_template = handle.has_session_credentials();
         let credentials = handle.credentials().filter(|_| !is_template);
         Self {
+            proxy: handle.proxy().clone(),
             address: Address {
                 host: handle.proxy_host().trim_matches(['[', ']']).to_owned(),
                 port: handle.proxy_port(),
@@ -154,28 +166,31 @@ impl Upstream {
             self.address_to(&mut request, handle);
             Ok(request)
         };
-        let shelf = |sender| Shelf {
-            upstream: self.clone(),
-            kind: kind.clone(),
-            sender,
-        };
         let upload = &outgoing.upload;
         // An upstream may close an idle connection at any time, some do after every response without saying
         // so. Only what can be sent again goes out on one (RFC 9110 §9.2.2, RFC 9112 §9.3.1).
         if outgoing.is_repeatable()
-            && let Some(mut sender) = self.idle.take(&kind).await
+            && let Some(mut link) = self.idle.take(&kind).await
         {
-            let answer = sender.send_request(request()?);
+            let answer = link.send(request()?);
             if let Ok(response) = upload.head(answer, timeouts.head).await? {
-                return Ok((response, shelf(sender)));
+                return Ok((response, self.clone().shelf(kind, link)));
             }
         }
-        let mut sender = self.connect(&kind, handle, timeouts).await?;
-        let answer = sender.send_request(request()?);
+        let mut link = self.connect(&kind, handle, timeouts).await?;
+        let answer = link.send(request()?);
         match upload.head(answer, timeouts.head).await? {
-            Ok(response) => Ok((response, shelf(sender))),
+            Ok(response) => Ok((response, self.clone().shelf(kind, link))),
             Err(_) if upload.is_broken() => Err(Fault::ClientBroke),
             Err(_) => Err(Fault::Reset),
+        }
+    }
+
+    fn shelf(self: Arc<Self>, kind: Kind, link: Link) -> Shelf {
+        Shelf {
+            upstream: self,
+            kind,
+            link,
         }
     }
 
@@ -206,15 +221,12 @@ impl Upstream {
         kind: &Kind,
         handle: &ProxyHandle,
         timeouts: &Timeouts,
-    ) -> Result<SendRequest<Body>, Fault> {
+    ) -> Result<Link, Fault> {
         let stream = match &kind.origin {
             None => self.address.connect(timeouts.connect).await?,
             Some(origin) => self.tunnel(origin, handle, timeouts).await?.io,
         };
-        let handshake = http1::handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = handshake.map_err(|_| Fault::Connect)?;
-        tokio::spawn(connection);
-        Ok(sender)
+        Link::new(stream).await.map_err(|_| Fault::Connect)
     }
 
     fn kind(&self, outgoing: &Outgoing, handle: &ProxyHandle) -> Result<Kind, Fault> {

@@ -1,0 +1,72 @@
+//! A connection that requests are sent on, one after the other.
+//!
+//! Whoever uses it drives it, in the task of the client's connection: a task of its own would be woken, and would
+//! wake the other one, several times a request.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, Connection, SendRequest};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+
+use super::stream::Stream;
+use crate::body::Body;
+
+pub(crate) struct Link {
+    sender: SendRequest<Body>,
+    /// `None` once it has ended.
+    connection: Option<Connection<TokioIo<Stream>, Body>>,
+}
+
+impl Link {
+    pub(super) async fn new(stream: Stream) -> hyper::Result<Self> {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        Ok(Self {
+            sender,
+            connection: Some(connection),
+        })
+    }
+
+    /// Does what there is to do. Errors come out of whatever is waited for.
+    pub(crate) fn drive(&mut self, context: &mut Context<'_>) {
+        if let Some(connection) = &mut self.connection
+            && let Poll::Ready(ended) = Pin::new(connection).poll(context)
+        {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection to an upstream proxy ended badly");
+            }
+            self.connection = None;
+        }
+    }
+
+    /// Sends a request and waits for the head of its response. The body comes as long as the link is driven.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Body>,
+    ) -> hyper::Result<Response<Incoming>> {
+        let mut answer = pin!(self.sender.send_request(request));
+        let connection = &mut self.connection;
+        poll_fn(|context| {
+            if let Some(driven) = connection
+                && Pin::new(driven).poll(context).is_ready()
+            {
+                *connection = None;
+            }
+            answer.as_mut().poll(context)
+        })
+        .await
+    }
+
+    /// Whether it can take another request: its last response has been read, and it has not been closed.
+    pub(super) async fn is_ready(&mut self) -> bool {
+        poll_fn(|context| {
+            self.drive(context);
+            let ready = self.connection.is_some() && self.sender.is_ready();
+            Poll::Ready(ready)
+        })
+        .await
+    }
+}
