@@ -39,7 +39,7 @@ pub fn start() -> Far {
 }
 
 pub fn run(port: u16) {
-    rlimit::increase_nofile_limit(100_000).unwrap();
+    rlimit::increase_nofile_limit(20_000).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

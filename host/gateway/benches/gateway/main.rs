@@ -24,7 +24,7 @@ const ROUNDS: usize = 7;
 const TURN: Duration = Duration::from_secs(3);
 
 /// How many connections are held idle, and how many tunnels.
-const IDLE: usize = 10_000;
+const IDLE: usize = 5_000;
 const TUNNELS: usize = 2_000;
 
 fn main() {
@@ -42,7 +42,7 @@ fn main() {
         }
         _ => {}
     }
-    rlimit::increase_nofile_limit(2 * IDLE as u64 + 1_000).unwrap();
+    rlimit::increase_nofile_limit(20_000).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let far = far::start();
     let subjects = [

@@ -63,7 +63,7 @@ impl Subject {
     pub fn haproxy(dir: &Path, far: u16) -> Self {
         let port = free_port();
         let text = format!(
-            "global\n  nbthread 1\n  maxconn 30000\n\
+            "global\n  nbthread 1\n  maxconn 9500\n\
              defaults\n  mode http\n  timeout connect 10s\n  timeout client 300s\n  timeout server 300s\n  \
              timeout tunnel 300s\n  timeout http-keep-alive 300s\n  http-reuse always\n\
              frontend in\n  bind 127.0.0.1:{port}\n  default_backend out\n\
@@ -82,7 +82,7 @@ impl Subject {
         let port = free_port();
         let text = format!(
             "listen = \"127.0.0.1:{port}\"\n[sticky]\nmode = \"domain\"\n[timeouts]\nclient = \"300s\"\n\
-             [limits]\nmax_connections = 30000\n[[proxy]]\nurl = \"http://127.0.0.1:{far}\"\n"
+             [limits]\nmax_connections = 9500\n[[proxy]]\nurl = \"http://127.0.0.1:{far}\"\n"
         );
         let config = dir.join(format!("remora-{how}.toml"));
         fs::write(&config, text).unwrap();
@@ -145,7 +145,7 @@ impl Subject {
 
 /// Runs a gateway until it is killed.
 pub fn serve(how: &str, path: &str) {
-    rlimit::increase_nofile_limit(100_000).unwrap();
+    rlimit::increase_nofile_limit(20_000).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
