@@ -226,9 +226,10 @@ async fn client(
     let metrics = gateway.metrics().clone();
     let _open = Counted::new(&metrics.connections);
     let opened = Arc::new(Opened::default());
+    // In a box: it is moved several times before it runs, and an idle connection has no use for its room.
     let serve = |request| {
         let (gateway, opened) = (gateway.clone(), opened.clone());
-        async move { gateway.serve(request, &opened).await }
+        Box::pin(async move { gateway.serve(request, &opened).await })
     };
     requests(stream, limits, stopped, serve).await;
     let tunnel = opened.lock().take();

@@ -177,7 +177,8 @@ impl Upstream {
                 return Ok((response, self.clone().shelf(kind, link)));
             }
         }
-        let mut link = self.connect(&kind, handle, timeouts).await?;
+        // Apart, since most requests find a connection, and none should hold the room for making one.
+        let mut link = Box::pin(self.connect(&kind, handle, timeouts)).await?;
         let answer = link.send(request()?);
         match upload.head(answer, timeouts.head).await? {
             Ok(response) => Ok((response, self.clone().shelf(kind, link))),
