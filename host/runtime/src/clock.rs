@@ -15,6 +15,16 @@ pub struct SystemClock {
     latest: AtomicU64,
 }
 
+impl SystemClock {
+    /// The system's clock, but never before this moment: state that was kept from an earlier process must not
+    /// see a time that it has seen pass.
+    pub fn not_before(ms: u64) -> Self {
+        Self {
+            latest: AtomicU64::new(ms),
+        }
+    }
+}
+
 impl Clock for SystemClock {
     fn now_ms(&self) -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);

@@ -5,7 +5,11 @@
 //! is right when it passes [`conformance`].
 
 pub mod conformance;
+mod health;
 mod memory;
+mod redb;
 
+pub use self::redb::{Durability, RedbError, RedbOptions, RedbStore};
+pub use health::{Health, OnStorageError};
 pub use memory::MemoryProxyStore;
 pub use remora_core::{Cell, Exchange, Head, Page, Storage, StorageError, Table, Words};
