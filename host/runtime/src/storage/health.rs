@@ -38,6 +38,12 @@ impl Health {
         self.failing_since.load(Ordering::SeqCst) != 0
     }
 
+    /// Whether it has not worked for that long.
+    pub(crate) fn has_failed_for(&self, long: Duration) -> bool {
+        let since = self.failing_since();
+        since.is_some_and(|since| since.elapsed().is_ok_and(|elapsed| elapsed >= long))
+    }
+
     /// How often it has stopped working.
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::SeqCst)
