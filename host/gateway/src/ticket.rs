@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hyper::{Method, StatusCode};
-use remora_host::{BreakerChange, Outcome, ProxyHandle};
+use remora_host::{BreakerChange, Error, Outcome, ProxyHandle, Released};
 
 use crate::metrics::Metrics;
 
@@ -54,15 +54,33 @@ impl Ticket {
         self.status = Some(status);
     }
 
-    /// Says how it went.
+    /// Says how it went. Where the storage is behind a network, the verdict is on its way there.
     pub(crate) fn finish(mut self, outcome: Outcome) {
         self.settle(outcome);
     }
 
+    /// Says how it went, and waits until the next request of its session sees the verdict.
+    pub(crate) async fn finished(mut self, outcome: Outcome) {
+        if let Some((handle, note)) = self.end(outcome) {
+            note(handle.release(outcome).await);
+        }
+    }
+
     fn settle(&mut self, outcome: Outcome) {
-        let Some(handle) = self.handle.take() else {
-            return;
-        };
+        if let Some((handle, note)) = self.end(outcome) {
+            handle.release_then(outcome, note);
+        }
+    }
+
+    /// The lease and what is to be said of its release, unless it is finished already.
+    fn end(
+        &mut self,
+        outcome: Outcome,
+    ) -> Option<(
+        ProxyHandle,
+        impl FnOnce(Result<Released, Error>) + Send + 'static,
+    )> {
+        let handle = self.handle.take()?;
         self.metrics.released(outcome);
         let status = self.status.map(|status| status.as_u16());
         tracing::info!(
@@ -79,9 +97,10 @@ impl Ticket {
             ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         );
         let proxy = handle.proxy_id();
-        match handle.release(outcome) {
+        let metrics = self.metrics.clone();
+        let note = move |released: Result<Released, Error>| match released {
             Ok(released) => {
-                self.metrics.breaker(released.breaker);
+                metrics.breaker(released.breaker);
                 match released.breaker {
                     BreakerChange::None | BreakerChange::ProbeReturned => {}
                     change => {
@@ -90,7 +109,8 @@ impl Ticket {
                 }
             }
             Err(error) => tracing::warn!(%proxy, %error, "a release was lost"),
-        }
+        };
+        Some((handle, note))
     }
 }
 

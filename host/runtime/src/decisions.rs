@@ -98,9 +98,7 @@ impl Decisions {
     pub(crate) async fn purge_expired(&self, limit: u32) -> Result<u32, Error> {
         match self {
             Self::Local(local) => local.purge_expired(limit),
-            Self::Remote(remote) => {
-                remote.run(move |i| Box::pin(i.purge_expired(limit))).await
-            }
+            Self::Remote(remote) => remote.run(move |i| Box::pin(i.purge_expired(limit))).await,
         }
     }
 

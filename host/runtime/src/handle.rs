@@ -134,6 +134,12 @@ impl ProxyHandle {
         key.filter(|key| !key.is_empty())
     }
 
+    /// Tells this session from every other one of its key; `None` for a request that belongs to no session.
+    pub fn generation(&self) -> Option<u64> {
+        let generation = self.lease.as_ref().map(|lease| lease.generation);
+        generation.filter(|generation| *generation != 0)
+    }
+
     /// Why it is this proxy.
     pub fn reason(&self) -> Reason {
         self.reason
