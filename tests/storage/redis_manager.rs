@@ -146,10 +146,13 @@ fn a_client_that_goes_away_while_it_waits_takes_no_probe_with_it() {
         let refused = manager.acquire_for_domain("a.example").await.unwrap_err();
         assert!(matches!(refused, Error::Exhausted { .. }), "{refused}");
         tokio::time::sleep(Duration::from_millis(2_050)).await;
-        // The probe is due; who asks for it gives up at once.
-        let asked = tokio::time::timeout(Duration::ZERO, manager.acquire_for_domain("a.example"));
+        // The probe is due; who asks for it gives up before the server answers.
+        server.signal("STOP");
+        let patience = Duration::from_millis(50);
+        let asked = tokio::time::timeout(patience, manager.acquire_for_domain("a.example"));
         assert!(asked.await.is_err());
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        server.signal("CONT");
+        tokio::time::sleep(Duration::from_millis(500)).await;
         manager.settled().await;
         let probe = manager.acquire_for_domain("a.example").await.unwrap();
         assert!(probe.is_probe());

@@ -64,8 +64,14 @@ fn tenants_on_one_server_do_not_see_each_other() {
 fn tls_and_a_user_with_just_its_own_keys_are_enough() {
     let may =
         "+get +mget +eval +evalsha +del +set +zadd +zrem +zcount +zscan +zrangebyscore +time +info";
-    let user = format!("remora on >pw-S3cret ~{{team}}:* -@all {may}");
-    let server = Server::with_tls(&["--user", &user, "--user", "default off"]);
+    let user = ["--user", "remora", "on", ">pw-S3cret", "~{team}:*", "-@all"];
+    let others = ["--user", "default", "off"];
+    let arguments: Vec<&str> = user
+        .into_iter()
+        .chain(may.split(' '))
+        .chain(others)
+        .collect();
+    let server = Server::with_tls(&arguments);
     let ca = server.dir.path().join("cert.pem");
     let url = |user: &str, prefix: &str| {
         format!(

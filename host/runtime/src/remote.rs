@@ -119,12 +119,14 @@ impl RemoteInstances {
             let granted = this
                 .call(place, move |i| Box::pin(i.acquire(request)))
                 .await;
-            if let Err(Ok(grant)) = sender.send(granted) {
-                // Who asked has gone.
-                this.release_then(grant.lease, Outcome::Cancelled, |_| {});
-            }
+            // Dropped on the way, it goes back.
+            let _ = sender.send(granted.map(|grant| Delivery {
+                grant: Some(grant),
+                from: this.clone(),
+            }));
         });
-        answer.await.unwrap_or_else(|_| Err(unavailable()))
+        let mut delivery = answer.await.unwrap_or_else(|_| Err(unavailable()))?;
+        delivery.grant.take().ok_or_else(unavailable)
     }
 
     pub(crate) async fn release(
@@ -267,6 +269,21 @@ impl RemoteInstances {
 
     fn place(&self, key: &str) -> usize {
         self.hasher.hash_one(key) as usize % self.pool.count()
+    }
+}
+
+/// A grant on its way to who asked. If that one has gone, it is released.
+struct Delivery {
+    grant: Option<Grant>,
+    from: Arc<RemoteInstances>,
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if let Some(grant) = self.grant.take() {
+            self.from
+                .release_then(grant.lease, Outcome::Cancelled, |_| {});
+        }
     }
 }
 

@@ -112,6 +112,19 @@ fn three_members_on_a_server_keep_the_rules_whatever_happens_to_them_and_to_it()
 }
 
 #[test]
+fn a_server_that_forgets_is_seen() {
+    // The same program, on a server that comes back empty: were the checks blind, this would pass, too.
+    let mut server = Server::new();
+    let fleet = Fleet::new(server.url("?prefix=fleet"));
+    a_while();
+    server.restart();
+    fleet.recovers("the server has forgotten everything");
+    let (checked, broken) = fleet.finish();
+    println!("{checked:?}; broken: {}", broken.len());
+    assert!(broken.iter().any(|broken| broken.rule == 4), "{broken:#?}");
+}
+
+#[test]
 fn what_a_failover_of_a_cluster_loses_is_seen_and_everything_else_holds() {
     let mut cluster = Cluster::new();
     let mut fleet = Fleet::new(cluster.url("?prefix=fleet"));
