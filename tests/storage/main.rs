@@ -15,4 +15,5 @@ mod redb_crash;
 mod redb_file;
 mod redis_manager;
 mod redis_server;
+mod relay;
 mod servers;

@@ -27,12 +27,16 @@ const SHORT_MS: u64 = 30;
 fn change(store: &RedbStore, i: u64) -> u64 {
     let key = format!("key-{}", i % KEYS);
     let now = SystemClock::default().now_ms();
-    let life = if i % SHORT == 0 { SHORT_MS } else { 3_600_000 };
+    let life = if i.is_multiple_of(SHORT) {
+        SHORT_MS
+    } else {
+        3_600_000
+    };
     let value = Cell {
         words: [i, 0, 0, 0, 0, 0],
         expires_at: now + life,
     };
-    let new = (i % 7 != 0).then_some(value);
+    let new = (!i.is_multiple_of(7)).then_some(value);
     let old = store.load(Table::Sessions, &key).unwrap();
     let exchanged = store.compare_exchange(Table::Sessions, &key, old.as_ref(), new.as_ref());
     assert_eq!(exchanged, Ok(Exchange::Stored));
@@ -83,10 +87,10 @@ fn writer() {
         let expires_at = change(&store, i);
         // Under `Relaxed` a change is on disk once a flush says so; in between, the writer thread flushes when it
         // likes, and the kill comes when it likes.
-        if !immediate && i % 50 == 0 {
+        if !immediate && i.is_multiple_of(50) {
             store.flush().unwrap();
         }
-        if immediate || i % 50 == 0 {
+        if immediate || i.is_multiple_of(50) {
             writeln!(out, "durable {i} {expires_at}").unwrap();
             out.flush().unwrap();
         }
@@ -134,7 +138,7 @@ fn killed(path: &Path, level: &str, after: Duration) -> u64 {
 /// What the entries must be after change `length`: the number of the last change of each.
 fn wanted(length: u64) -> HashMap<String, u64> {
     let from = length.saturating_sub(KEYS - 1).max(1);
-    let last = (from..=length).filter(|i| i % 7 != 0);
+    let last = (from..=length).filter(|i| !i.is_multiple_of(7));
     last.map(|i| (format!("key-{}", i % KEYS), i)).collect()
 }
 

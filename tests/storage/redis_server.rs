@@ -1,13 +1,19 @@
 //! A Redis server: the conformance suite, and what is in the server.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use remora_host::storage::{
     Blocking, Cell, Degrading, Exchange, Storage, StorageError, Table, conformance,
 };
 use remora_host::{Clock, SystemClock};
 
+use crate::relay::Relay;
 use crate::servers::{RUNTIME, Server, blocking, open, until};
+
+/// The year 2100.
+const LATER: u64 = 4_102_444_800_000;
 
 fn now() -> u64 {
     SystemClock::default().now_ms()
@@ -135,14 +141,42 @@ fn the_server_drops_what_has_expired_a_minute_after_and_keeps_what_does_not_expi
 }
 
 #[test]
-fn a_change_that_is_sent_twice_is_made_once() {
+fn a_change_whose_answer_is_lost_is_made_once_and_known_to_be_ours() {
     let server = Server::new();
-    let store = blocking(&server.url(""));
-    let value = cell(1, now() + 60_000);
-    put(&store, Table::Sessions, "key", value);
-    // The same change of somebody else is another one: of two creators one wins.
-    let again = store.compare_exchange(Table::Sessions, "key", None, Some(&value));
-    assert_eq!(again, Ok(Exchange::Conflict(Some(value))));
+    let relay = Arc::new(Relay::to(server.port));
+    let store = blocking(&format!("redis://127.0.0.1:{}", relay.port));
+    let direct = blocking(&server.url(""));
+    for (i, wanted) in [Some(cell(1, LATER)), Some(cell(2, LATER)), None]
+        .into_iter()
+        .enumerate()
+    {
+        let key = "key";
+        let held = store.load(Table::Sessions, key).unwrap();
+        relay.lose_answers();
+        let mender = {
+            let relay = relay.clone();
+            thread::spawn(move || {
+                thread::sleep(Duration::from_millis(300));
+                relay.mend();
+            })
+        };
+        let changed = store.compare_exchange(Table::Sessions, key, held.as_ref(), wanted.as_ref());
+        assert_eq!(changed, Ok(Exchange::Stored), "change {i}");
+        assert_eq!(direct.load(Table::Sessions, key), Ok(wanted));
+        mender.join().unwrap();
+    }
+}
+
+#[test]
+fn the_same_change_of_two_writers_is_two_changes() {
+    let server = Server::new();
+    let (one, two) = (blocking(&server.url("")), blocking(&server.url("")));
+    let value = cell(1, LATER);
+    put(&one, Table::Sessions, "key", value);
+    for store in [&one, &two] {
+        let again = store.compare_exchange(Table::Sessions, "key", None, Some(&value));
+        assert_eq!(again, Ok(Exchange::Conflict(Some(value))));
+    }
 }
 
 #[test]

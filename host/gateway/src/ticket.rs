@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use hyper::{Method, StatusCode};
 use remora_host::{BreakerChange, Error, Outcome, ProxyHandle, Released};
+use uuid::Uuid;
 
 use crate::metrics::Metrics;
 
@@ -61,25 +62,21 @@ impl Ticket {
 
     /// Says how it went, and waits until the next request of its session sees the verdict.
     pub(crate) async fn finished(mut self, outcome: Outcome) {
-        if let Some((handle, note)) = self.end(outcome) {
-            note(handle.release(outcome).await);
+        if let Some(handle) = self.end(outcome) {
+            let proxy = handle.proxy_id();
+            note(&self.metrics, proxy, handle.release(outcome).await);
         }
     }
 
     fn settle(&mut self, outcome: Outcome) {
-        if let Some((handle, note)) = self.end(outcome) {
-            handle.release_then(outcome, note);
+        if let Some(handle) = self.end(outcome) {
+            let (metrics, proxy) = (self.metrics.clone(), handle.proxy_id());
+            handle.release_then(outcome, move |released| note(&metrics, proxy, released));
         }
     }
 
-    /// The lease and what is to be said of its release, unless it is finished already.
-    fn end(
-        &mut self,
-        outcome: Outcome,
-    ) -> Option<(
-        ProxyHandle,
-        impl FnOnce(Result<Released, Error>) + Send + 'static,
-    )> {
+    /// The lease, unless it is finished already.
+    fn end(&mut self, outcome: Outcome) -> Option<ProxyHandle> {
         let handle = self.handle.take()?;
         self.metrics.released(outcome);
         let status = self.status.map(|status| status.as_u16());
@@ -96,21 +93,22 @@ impl Ticket {
             outcome = outcome.name(),
             ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         );
-        let proxy = handle.proxy_id();
-        let metrics = self.metrics.clone();
-        let note = move |released: Result<Released, Error>| match released {
-            Ok(released) => {
-                metrics.breaker(released.breaker);
-                match released.breaker {
-                    BreakerChange::None | BreakerChange::ProbeReturned => {}
-                    change => {
-                        tracing::warn!(%proxy, change = change.name(), "a circuit breaker changed");
-                    }
+        Some(handle)
+    }
+}
+
+fn note(metrics: &Metrics, proxy: Uuid, released: Result<Released, Error>) {
+    match released {
+        Ok(released) => {
+            metrics.breaker(released.breaker);
+            match released.breaker {
+                BreakerChange::None | BreakerChange::ProbeReturned => {}
+                change => {
+                    tracing::warn!(%proxy, change = change.name(), "a circuit breaker changed");
                 }
             }
-            Err(error) => tracing::warn!(%proxy, %error, "a release was lost"),
-        };
-        Some((handle, note))
+        }
+        Err(error) => tracing::warn!(%proxy, %error, "a release was lost"),
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) use local::Local;
 ///
 /// With a storage in this process a call runs on the caller's thread and never waits; with a networked one it
 /// is a task of its own, which ends even if nobody waits for it any more.
+// A manager has one of them, on the heap; a hit is spared one more pointer.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub(crate) enum Decisions {
     Local(Local),

@@ -119,20 +119,17 @@ async fn work() {
     let seed: u64 = text(SEED).parse().unwrap();
     write(&Line::Ready);
     let next = Arc::new(Mutex::new(0_u64));
-    let workers: Vec<_> = (0..WORKERS)
-        .map(|w| {
-            let (manager, next) = (manager.clone(), next.clone());
-            tokio::spawn(async move {
-                let mut dice = Dice((seed << 8 | w).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-                loop {
-                    request(&manager, &next, &mut dice).await;
-                }
-            })
-        })
-        .collect();
-    for worker in workers {
-        worker.await.unwrap();
+    for w in 0..WORKERS {
+        let (manager, next) = (manager.clone(), next.clone());
+        tokio::spawn(async move {
+            let mut dice = Dice((seed << 8 | w).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+            loop {
+                request(&manager, &next, &mut dice).await;
+            }
+        });
     }
+    // Until it is killed.
+    std::future::pending::<()>().await;
 }
 
 async fn request(manager: &ProxyManager, next: &Mutex<u64>, dice: &mut Dice) {

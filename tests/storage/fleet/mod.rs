@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::cluster::Cluster;
+use crate::relay::Relay;
 use crate::servers::{Server, until};
 use check::{Broken, Checked, check};
 use history::{Line, Request, requests};
@@ -18,7 +19,8 @@ const SKEWS: [i64; 3] = [0, 180_000, -240_000];
 
 /// Members, and all that those did that are gone.
 struct Fleet {
-    url: String,
+    /// The store, as each member reaches it.
+    urls: [String; 3],
     members: Vec<Member>,
     past: Vec<Vec<Line>>,
     started: u64,
@@ -26,8 +28,12 @@ struct Fleet {
 
 impl Fleet {
     fn new(url: String) -> Self {
+        Self::with([url.clone(), url.clone(), url])
+    }
+
+    fn with(urls: [String; 3]) -> Self {
         let mut fleet = Self {
-            url,
+            urls,
             members: Vec::new(),
             past: Vec::new(),
             started: 0,
@@ -41,7 +47,7 @@ impl Fleet {
 
     fn start(&mut self, i: usize) -> Member {
         self.started += 1;
-        Member::start(&self.url, self.started, SKEWS[i])
+        Member::start(&self.urls[i], self.started, SKEWS[i])
     }
 
     /// kill -9 of a member; another one takes its place.
@@ -80,7 +86,10 @@ fn a_while() {
 fn three_members_on_a_server_keep_the_rules_whatever_happens_to_them_and_to_it() {
     // Every change is on disk before it is answered: what a kill of such a server loses is nothing.
     let mut server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);
-    let mut fleet = Fleet::new(server.url("?prefix=fleet"));
+    let relay = Relay::to(server.port);
+    let cut_off = format!("redis://127.0.0.1:{}/?prefix=fleet", relay.port);
+    let url = server.url("?prefix=fleet");
+    let mut fleet = Fleet::with([url.clone(), url, cut_off]);
     let mut faults = 0;
     a_while();
     for round in 0..3 {
@@ -96,7 +105,15 @@ fn three_members_on_a_server_keep_the_rules_whatever_happens_to_them_and_to_it()
         a_while();
         server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
         fleet.recovers("all connections were cut");
-        faults += 4;
+        relay.cut();
+        thread::sleep(Duration::from_millis(700 + 1_100 * round as u64));
+        relay.mend();
+        fleet.recovers("the network of a member was cut");
+        relay.lose_answers();
+        a_while();
+        relay.mend();
+        fleet.recovers("a member did not hear the server");
+        faults += 6;
     }
     a_while();
     let (checked, broken) = fleet.finish();
