@@ -2,7 +2,7 @@
 
 TARGET := wasm32-unknown-unknown
 # What the end-to-end tests run against, and the package that has it.
-PARTS := tinyproxy:tinyproxy-bin nginx:nginx-light curl:curl openssl:openssl squid:squid-openssl microsocks:microsocks
+PARTS := tinyproxy:tinyproxy-bin nginx:nginx-light curl:curl openssl:openssl squid:squid-openssl microsocks:microsocks redis-server:redis-server faketime:faketime
 
 .PHONY: all demo test lint bench bench-gateway wasm doc fmt setup parts clean
 

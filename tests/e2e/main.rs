@@ -13,5 +13,6 @@ mod operations;
 mod parts;
 mod retries;
 mod sessions;
+mod storage;
 mod upstreams;
 mod world;

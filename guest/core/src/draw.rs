@@ -64,11 +64,26 @@ impl Draw {
         })
     }
 
-    /// A number that looks random, from the ticket and a salt (the finaliser of SplitMix64).
+    /// A number that looks random, from the ticket and a salt.
     pub(crate) fn scramble(&self, salt: u64) -> u64 {
-        let mut x = self.ticket ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
+        scramble(self.ticket ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
+}
+
+/// The finaliser of SplitMix64.
+fn scramble(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// Rule 11, striped: key and first value of a cursor that one member of a fleet keeps to itself in
+/// [`Table::Cursor`]. With a random `seed` no other member hands out the same numbers, and the members begin
+/// their rounds at different proxies.
+pub fn cursor_of_a_member(seed: u64) -> (&'static str, Cell) {
+    let cell = Cell {
+        words: [seed.max(1), scramble(seed) >> 16, 0, 0, 0, 0],
+        expires_at: Cell::NEVER,
+    };
+    (KEY, cell)
 }

@@ -47,6 +47,7 @@ mod table;
 
 pub use breaker::{Breaker, BreakerPolicy, Change as BreakerChange};
 pub use config::Config;
+pub use draw::cursor_of_a_member;
 pub use engine::{
     Decided, Engine, Grant, Lease, Outcome, Permit, ProxyStatus, Released, Request, Span, Stats,
 };

@@ -81,7 +81,7 @@ impl<'a> Attempts<'a> {
         if can_be_repeated && self.has_another() {
             return self.next(ended, outcome).await;
         }
-        ended.finish(outcome);
+        ended.finished(outcome).await;
         None
     }
 
@@ -104,7 +104,7 @@ impl<'a> Attempts<'a> {
         self.tried
             .extend(ended.handle().map(|handle| handle.proxy_id()));
         // First the verdict: it is what moves the session.
-        ended.finish(outcome);
+        ended.finished(outcome).await;
         let ticket = self.acquire().await.ok()?;
         let id = ticket.handle()?.proxy_id();
         if self.tried.contains(&id) {

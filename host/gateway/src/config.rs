@@ -6,6 +6,7 @@ mod file;
 mod parse;
 mod serving;
 mod settings;
+mod storage;
 mod time;
 
 use std::net::SocketAddr;

@@ -20,6 +20,7 @@ use crate::forward;
 use crate::metrics::Metrics;
 use crate::outgoing::Outgoing;
 use crate::reply;
+use crate::store::Store;
 use crate::tunnel::Tunnel;
 use crate::upstream::{Trust, Upstreams};
 
@@ -54,6 +55,7 @@ pub struct Gateway {
     upstreams: Upstreams,
     metrics: Arc<Metrics>,
     decides: bool,
+    store: Store,
 }
 
 /// Where a request leaves the tunnel that its connection becomes once the client has been told.
@@ -77,7 +79,23 @@ impl Gateway {
             upstreams: Upstreams::new(trust),
             metrics: Metrics::new(),
             decides: true,
+            store: Store::default(),
         }
+    }
+
+    pub(crate) fn with_store(self, store: Store) -> Self {
+        Self { store, ..self }
+    }
+
+    /// The storage, as its operator sees it.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Before the process ends: every release is through, and what has changed is on disk.
+    pub(crate) async fn settled(&self) {
+        self.manager.settled().await;
+        self.store.flush();
     }
 
     /// The pool.
@@ -116,8 +134,8 @@ impl Gateway {
     }
 
     /// The counters as Prometheus reads them.
-    pub(crate) fn metrics_text(&self, pool: PoolStats) -> Result<String, fmt::Error> {
-        self.metrics.text(pool)
+    pub(crate) fn metrics_text(&self, pool: Option<PoolStats>) -> Result<String, fmt::Error> {
+        self.metrics.text(pool, &self.store.state())
     }
 
     /// Closes connections to upstream proxies that nobody has used for a while.

@@ -38,6 +38,7 @@ mod metrics;
 mod outgoing;
 mod reply;
 pub mod server;
+mod store;
 mod ticket;
 mod tunnel;
 mod upload;

@@ -9,6 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use remora_host::{BreakerChange, Error, Outcome, PoolStats, Reason};
 
+use crate::store::StoreState;
+
 type Labels = [(&'static str, &'static str); 1];
 
 /// What is counted.
@@ -22,6 +24,9 @@ pub(crate) struct Metrics {
     pub(crate) tunnels: Gauge,
     sessions: Gauge,
     proxies: [Gauge; 3],
+    storage_up: Gauge,
+    storage_failures: Counter,
+    storage_failovers: Counter,
 }
 
 /// A counter for each value of a label, looked up by its place rather than by its name.
@@ -102,7 +107,28 @@ impl Metrics {
         );
         let proxies = ["healthy", "open", "off"]
             .map(|state| family.get_or_create(&[("state", state)]).clone());
+        let storage_up = gauge(
+            &mut registry,
+            "remora_storage_up",
+            "1 while the storage answers",
+        );
+        let mut counter = |name: &str, help: &str| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        let storage_failures = counter(
+            "remora_storage_failures",
+            "How often the storage has stopped answering",
+        );
+        let storage_failovers = counter(
+            "remora_storage_failovers",
+            "How often another storage server has taken over",
+        );
         Arc::new(Self {
+            storage_up,
+            storage_failures,
+            storage_failovers,
             registry,
             acquires,
             releases,
@@ -155,13 +181,26 @@ impl Metrics {
         });
     }
 
-    /// Everything, as Prometheus reads it, with the pool as it is now.
-    pub(crate) fn text(&self, pool: PoolStats) -> Result<String, std::fmt::Error> {
-        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        self.sessions.set(count(pool.active_sessions));
-        let off = pool.total.saturating_sub(pool.healthy + pool.open);
-        for (gauge, n) in self.proxies.iter().zip([pool.healthy, pool.open, off]) {
-            gauge.set(count(n));
+    /// Everything, as Prometheus reads it, with the pool as it is now; as it was when nobody knows.
+    pub(crate) fn text(
+        &self,
+        pool: Option<PoolStats>,
+        store: &StoreState,
+    ) -> Result<String, std::fmt::Error> {
+        if let Some(pool) = pool {
+            let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+            self.sessions.set(count(pool.active_sessions));
+            let off = pool.total.saturating_sub(pool.healthy + pool.open);
+            for (gauge, n) in self.proxies.iter().zip([pool.healthy, pool.open, off]) {
+                gauge.set(count(n));
+            }
+        }
+        self.storage_up.set(i64::from(store.state == "ok"));
+        for (counter, n) in [
+            (&self.storage_failures, store.failures),
+            (&self.storage_failovers, store.failovers),
+        ] {
+            counter.inc_by(n.saturating_sub(counter.get()));
         }
         let mut text = String::new();
         encode(&mut text, &self.registry)?;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hyper::{Method, StatusCode};
-use remora_host::{BreakerChange, Outcome, ProxyHandle};
+use remora_host::{BreakerChange, Error, Outcome, ProxyHandle, Released};
+use uuid::Uuid;
 
 use crate::metrics::Metrics;
 
@@ -54,15 +55,29 @@ impl Ticket {
         self.status = Some(status);
     }
 
-    /// Says how it went.
+    /// Says how it went. Where the storage is behind a network, the verdict is on its way there.
     pub(crate) fn finish(mut self, outcome: Outcome) {
         self.settle(outcome);
     }
 
+    /// Says how it went, and waits until the next request of its session sees the verdict.
+    pub(crate) async fn finished(mut self, outcome: Outcome) {
+        if let Some(handle) = self.end(outcome) {
+            let proxy = handle.proxy_id();
+            note(&self.metrics, proxy, handle.release(outcome).await);
+        }
+    }
+
     fn settle(&mut self, outcome: Outcome) {
-        let Some(handle) = self.handle.take() else {
-            return;
-        };
+        if let Some(handle) = self.end(outcome) {
+            let (metrics, proxy) = (self.metrics.clone(), handle.proxy_id());
+            handle.release_then(outcome, move |released| note(&metrics, proxy, released));
+        }
+    }
+
+    /// The lease, unless it is finished already.
+    fn end(&mut self, outcome: Outcome) -> Option<ProxyHandle> {
+        let handle = self.handle.take()?;
         self.metrics.released(outcome);
         let status = self.status.map(|status| status.as_u16());
         tracing::info!(
@@ -78,19 +93,22 @@ impl Ticket {
             outcome = outcome.name(),
             ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         );
-        let proxy = handle.proxy_id();
-        match handle.release(outcome) {
-            Ok(released) => {
-                self.metrics.breaker(released.breaker);
-                match released.breaker {
-                    BreakerChange::None | BreakerChange::ProbeReturned => {}
-                    change => {
-                        tracing::warn!(%proxy, change = change.name(), "a circuit breaker changed");
-                    }
+        Some(handle)
+    }
+}
+
+fn note(metrics: &Metrics, proxy: Uuid, released: Result<Released, Error>) {
+    match released {
+        Ok(released) => {
+            metrics.breaker(released.breaker);
+            match released.breaker {
+                BreakerChange::None | BreakerChange::ProbeReturned => {}
+                change => {
+                    tracing::warn!(%proxy, change = change.name(), "a circuit breaker changed");
                 }
             }
-            Err(error) => tracing::warn!(%proxy, %error, "a release was lost"),
         }
+        Err(error) => tracing::warn!(%proxy, %error, "a release was lost"),
     }
 }
 

@@ -134,6 +134,12 @@ impl ProxyHandle {
         key.filter(|key| !key.is_empty())
     }
 
+    /// Tells this session from every other one of its key; `None` for a request that belongs to no session.
+    pub fn generation(&self) -> Option<u64> {
+        let generation = self.lease.as_ref().map(|lease| lease.generation);
+        generation.filter(|generation| *generation != 0)
+    }
+
     /// Why it is this proxy.
     pub fn reason(&self) -> Reason {
         self.reason
@@ -160,15 +166,33 @@ impl ProxyHandle {
         self.finish(Outcome::Cancelled);
     }
 
-    /// Releases it with an outcome, and says what that did.
+    /// Releases it with an outcome, and says what that did. Waits only where the storage is behind a network; given up
+    /// while it waits, the release goes on.
     ///
     /// # Errors
     ///
     /// [`Error::Storage`] or [`Error::Plugin`]; the handle is gone all the same.
-    pub fn release(mut self, outcome: Outcome) -> Result<Released, Error> {
+    pub async fn release(mut self, outcome: Outcome) -> Result<Released, Error> {
         match self.lease.take() {
-            Some(lease) => self.view.shared.release(lease, outcome),
+            Some(lease) => self.view.shared.decisions.release(lease, outcome).await,
             None => Ok(Released::default()),
+        }
+    }
+
+    /// [`ProxyHandle::release`] where nobody can wait: `then` hears how it went, at once or, where the storage is behind
+    /// a network, later on another thread.
+    pub fn release_then(
+        mut self,
+        outcome: Outcome,
+        then: impl FnOnce(Result<Released, Error>) + Send + 'static,
+    ) {
+        match self.lease.take() {
+            Some(lease) => self
+                .view
+                .shared
+                .decisions
+                .release_then(lease, outcome, then),
+            None => then(Ok(Released::default())),
         }
     }
 
@@ -177,12 +201,17 @@ impl ProxyHandle {
     }
 
     fn let_go(&mut self, outcome: Outcome) {
-        if let Some(lease) = self.lease.take()
-            && let Err(error) = self.view.shared.release(lease, outcome)
-        {
-            // A destructor has nobody to answer to.
-            tracing::warn!(%error, proxy = %self.proxy_id(), ?outcome, "a release was lost");
-        }
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
+        let proxy = self.proxy_id();
+        let decisions = &self.view.shared.decisions;
+        decisions.release_then(lease, outcome, move |released| {
+            if let Err(error) = released {
+                // A destructor has nobody to answer to.
+                tracing::warn!(%error, %proxy, ?outcome, "a release was lost");
+            }
+        });
     }
 }
 

@@ -100,7 +100,7 @@ fn with_table<T>(
     f(Table::from_index(index).ok_or(StorageError::Unavailable)?)
 }
 
-fn entries(entries: Vec<(String, remora_core::Cell)>) -> Vec<wit::Entry> {
+pub(crate) fn entries(entries: Vec<(String, remora_core::Cell)>) -> Vec<wit::Entry> {
     let entries = entries.into_iter().map(|(key, cell)| wit::Entry {
         key,
         value: cell.into(),

@@ -36,19 +36,8 @@ impl Instance {
 
     /// `request.target` empty: a request without a target.
     pub(crate) fn acquire(&mut self, request: &Request<'_>) -> Answer<Grant> {
-        let target = Some(request.target).filter(|target| !target.is_empty());
-        let tried: Vec<types::ProxyId> = request.tried.iter().map(|id| (*id).into()).collect();
-        let options = egress::Options {
-            session: request.session,
-            tags: request.tags,
-            tried: &tried,
-            ttl: request.ttl_ms,
-        };
-        let plain = request.session.is_none()
-            && request.tags.is_empty()
-            && tried.is_empty()
-            && request.ttl_ms.is_none();
-        let options = (!plain).then_some(options);
+        let tried = tried_of(request);
+        let (target, options) = asks(request, &tried);
         let (exports, store) = self.enter();
         let interface = exports.remora_egress_egress();
         let grant = interface.call_acquire(&mut *store, target, options.clone())??;
@@ -57,26 +46,11 @@ impl Instance {
             Some(target) if grant.key_is_target => target.to_owned(),
             Some(target) => interface.call_session_key(store, target, options)??,
         };
-        Ok(Grant {
-            lease: Lease {
-                key,
-                permit: grant.lease.into(),
-            },
-            reason: grant.reason.into(),
-            session: grant.session.map(|session| Span {
-                bound_at: session.bound_at,
-                expires_at: session.expires_at,
-            }),
-        })
+        Ok(granted(grant, key))
     }
 
     pub(crate) fn release(&mut self, lease: &Lease, outcome: Outcome) -> Answer<Released> {
-        let outcome = match outcome {
-            Outcome::Success => egress::Outcome::Success,
-            Outcome::Failure => egress::Outcome::Failure(&lease.key),
-            Outcome::Blocked => egress::Outcome::Blocked(&lease.key),
-            Outcome::Cancelled => egress::Outcome::Cancelled,
-        };
+        let outcome = outcome_of(lease, outcome);
         let (exports, store) = self.enter();
         let interface = exports.remora_egress_egress();
         let released = interface.call_release(store, lease.permit.into(), outcome)??;
@@ -91,19 +65,8 @@ impl Instance {
     }
 
     pub(crate) fn add_proxies(&mut self, specs: &[ProxySpec]) -> Answer<()> {
-        let tags: Vec<Vec<&str>> = specs
-            .iter()
-            .map(|spec| spec.tags.iter().map(String::as_str).collect())
-            .collect();
-        let proxies: Vec<types::ProxyParam<'_>> = specs
-            .iter()
-            .zip(&tags)
-            .map(|(spec, tags)| types::ProxyParam {
-                id: spec.id.into(),
-                weight: spec.weight,
-                tags,
-            })
-            .collect();
+        let tags = tags_of(specs);
+        let proxies = proxies_of(specs, &tags);
         let (exports, store) = self.enter();
         let interface = exports.remora_egress_control();
         Ok(interface.call_add_proxies(store, &proxies)??)
@@ -174,4 +137,73 @@ impl Instance {
         let interface = exports.remora_egress_sessions();
         Ok(interface.call_list(store, cursor, limit)??)
     }
+}
+
+pub(crate) fn tried_of(request: &Request<'_>) -> Vec<types::ProxyId> {
+    request.tried.iter().map(|id| (*id).into()).collect()
+}
+
+/// A request in the words of `egress.acquire`; the options are left out where they say nothing. `tried` are those
+/// of the request, converted: a WIT list is a slice, and somebody has to own it.
+pub(crate) fn asks<'a>(
+    request: &Request<'a>,
+    tried: &'a [types::ProxyId],
+) -> (Option<&'a str>, Option<egress::Options<'a>>) {
+    let target = Some(request.target).filter(|target| !target.is_empty());
+    let options = egress::Options {
+        session: request.session,
+        tags: request.tags,
+        tried,
+        ttl: request.ttl_ms,
+    };
+    let plain = request.session.is_none()
+        && request.tags.is_empty()
+        && tried.is_empty()
+        && request.ttl_ms.is_none();
+    (target, (!plain).then_some(options))
+}
+
+pub(crate) fn granted(grant: egress::Grant, key: String) -> Grant {
+    Grant {
+        lease: Lease {
+            key,
+            permit: grant.lease.into(),
+        },
+        reason: grant.reason.into(),
+        session: grant.session.map(|session| Span {
+            bound_at: session.bound_at,
+            expires_at: session.expires_at,
+        }),
+    }
+}
+
+/// Only a failed or a blocked request needs its key.
+pub(crate) fn outcome_of(lease: &Lease, outcome: Outcome) -> egress::Outcome<'_> {
+    match outcome {
+        Outcome::Success => egress::Outcome::Success,
+        Outcome::Failure => egress::Outcome::Failure(&lease.key),
+        Outcome::Blocked => egress::Outcome::Blocked(&lease.key),
+        Outcome::Cancelled => egress::Outcome::Cancelled,
+    }
+}
+
+pub(crate) fn tags_of(specs: &[ProxySpec]) -> Vec<Vec<&str>> {
+    let tags = specs.iter().map(|spec| &spec.tags);
+    tags.map(|tags| tags.iter().map(String::as_str).collect())
+        .collect()
+}
+
+pub(crate) fn proxies_of<'a>(
+    specs: &[ProxySpec],
+    tags: &'a [Vec<&'a str>],
+) -> Vec<types::ProxyParam<'a>> {
+    let proxies = specs
+        .iter()
+        .zip(tags)
+        .map(|(spec, tags)| types::ProxyParam {
+            id: spec.id.into(),
+            weight: spec.weight,
+            tags,
+        });
+    proxies.collect()
 }

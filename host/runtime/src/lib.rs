@@ -50,7 +50,7 @@
 //! | [`ProxyManager`], [`ProxyHandle`] | a pool with sticky sessions; the right to use a proxy for one request |
 //! | [`ProxyConfig`] | everything that can be set |
 //! | [`session::SessionMap`] | the session table on its own |
-//! | [`storage::Storage`] | where state lives; implement it for a back end of your own |
+//! | [`storage`] | where state lives: memory, a file, Redis; the trait for a back end of your own |
 //! | [`Plugin`] | a component of the world `remora:egress/plugin`: the one built in, or yours |
 //! | [`trace`] | record what was asked and decided, and replay it |
 
@@ -61,6 +61,7 @@ mod clock;
 mod config;
 mod convert;
 mod credentials;
+mod decisions;
 mod error;
 mod handle;
 mod imports;
@@ -71,6 +72,7 @@ pub mod internals;
 mod manager;
 mod plugin;
 mod proxy;
+mod remote;
 pub mod session;
 pub mod storage;
 pub mod trace;

@@ -8,16 +8,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
-use remora_core::{Lease, Outcome, ProxySpec, Released, Request, Storage};
+use remora_core::{Outcome, ProxySpec, Request, Storage};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::config::{ProxyConfig, Strategy};
+use crate::decisions::Decisions;
 use crate::error::Error;
 use crate::handle::ProxyHandle;
-use crate::instances::{Instances, home};
+use crate::instances::home;
 use crate::proxy::{Endpoint, Proxy};
-use crate::trace::{Event, Recorder};
 
 pub use builder::ProxyManagerBuilder;
 pub use report::{BreakerState, PoolStats, ProxyInfo, SessionInfo};
@@ -100,7 +100,7 @@ impl Views {
             let (shared, members) = (shared.clone(), members.clone());
             Arc::new(View { shared, members })
         };
-        (0..shared.instances.count()).map(view).collect()
+        (0..shared.decisions.count()).map(view).collect()
     }
 
     fn set(&self, shared: &Arc<Shared>, members: Members) {
@@ -120,41 +120,8 @@ impl Views {
 
 /// What a manager and its handles share.
 pub(crate) struct Shared {
-    instances: Instances,
+    pub(crate) decisions: Decisions,
     strategy: Strategy,
-    recorder: Option<Recorder>,
-}
-
-impl Shared {
-    pub(crate) fn release(&self, lease: Lease, outcome: Outcome) -> Result<Released, Error> {
-        match &self.recorder {
-            None => self.instances.with(|i| i.release(&lease, outcome)),
-            Some(recorder) => recorder.record(Event::Release(lease.clone(), outcome), || {
-                self.instances.with(|i| i.release(&lease, outcome))
-            }),
-        }
-    }
-
-    fn acquire(&self, request: &Request<'_>) -> Result<remora_core::Grant, Error> {
-        match &self.recorder {
-            None => self.instances.with(|i| i.acquire(request)),
-            Some(recorder) => recorder.record(Event::acquire(request), || {
-                self.instances.with(|i| i.acquire(request))
-            }),
-        }
-    }
-
-    /// Runs a call that changes every instance, and records it.
-    fn tell<T: Clone + Into<crate::trace::Decision>>(
-        &self,
-        event: impl FnOnce() -> Event,
-        call: impl FnOnce() -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        match &self.recorder {
-            None => call(),
-            Some(recorder) => recorder.record(event(), call),
-        }
-    }
 }
 
 /// A pool of proxies with sticky sessions, rotation and circuit breakers. Cheap to clone; clones are the
@@ -169,7 +136,7 @@ impl std::fmt::Debug for ProxyManager {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ProxyManager")
             .field("proxies", &self.views.members().list.len())
-            .field("instances", &self.shared.instances)
+            .field("decisions", &self.shared.decisions)
             .finish_non_exhaustive()
     }
 }
@@ -260,18 +227,11 @@ impl ProxyManager {
             .map(|proxy| Member::new(proxy).map(Arc::new))
             .collect::<Result<_, _>>()?;
         let specs: Vec<ProxySpec> = members.iter().map(|member| member.spec()).collect();
-        let _changing = self.views.changing.lock();
+        let _changing = self.views.changing.lock().await;
         // Known here before the plugin can choose them.
         let before = self.views.members();
         self.views.set(&self.shared, before.with(&members));
-        let told = self.shared.tell(
-            || Event::AddProxies(specs.clone()),
-            || {
-                let add = |i: &mut crate::instance::Instance| i.add_proxies(&specs);
-                self.shared.instances.tell(add, |wanted| wanted.set(&specs))
-            },
-        );
-        if let Err(error) = told {
+        if let Err(error) = self.shared.decisions.add_proxies(&specs).await {
             self.views.set(&self.shared, (*before).clone());
             return Err(error);
         }
@@ -285,16 +245,8 @@ impl ProxyManager {
     ///
     /// [`Error::Storage`] when its breaker could not be forgotten.
     pub async fn remove_proxy(&self, id: Uuid) -> Result<bool, Error> {
-        let _changing = self.views.changing.lock();
-        let found = self.shared.tell(
-            || Event::RemoveProxy(id),
-            || {
-                let remove = |i: &mut crate::instance::Instance| i.remove_proxy(id);
-                self.shared
-                    .instances
-                    .tell(remove, |wanted| wanted.remove(id))
-            },
-        )?;
+        let _changing = self.views.changing.lock().await;
+        let found = self.shared.decisions.remove_proxy(id).await?;
         self.views
             .set(&self.shared, self.views.members().without(id));
         Ok(found)
@@ -307,14 +259,7 @@ impl ProxyManager {
     ///
     /// [`Error::Plugin`] when the plugin cannot run.
     pub async fn set_health(&self, id: Uuid, healthy: bool) -> Result<bool, Error> {
-        self.shared.tell(
-            || Event::SetHealth(id, healthy),
-            || {
-                let set = |i: &mut crate::instance::Instance| i.set_health(id, healthy);
-                let note = |wanted: &mut crate::instances::Wanted| wanted.set_health(id, healthy);
-                self.shared.instances.tell(set, note)
-            },
-        )
+        self.shared.decisions.set_health(id, healthy).await
     }
 
     /// Replaces the settings. Live sessions keep the time to live they began with.
@@ -324,14 +269,13 @@ impl ProxyManager {
     /// [`Error::Invalid`] names the first setting that is not accepted; the old ones stay in force.
     pub async fn reconfigure(&self, config: ProxyConfig) -> Result<(), Error> {
         let config = config.for_plugin(self.shared.strategy);
-        self.shared.tell(
-            || Event::Configure(Box::new(config.clone())),
-            || {
-                let configure = |i: &mut crate::instance::Instance| i.configure(&config);
-                let note = |wanted: &mut crate::instances::Wanted| wanted.config = config.clone();
-                self.shared.instances.tell(configure, note)
-            },
-        )
+        self.shared.decisions.configure(config).await
+    }
+
+    /// Waits until every release that has begun is through. Handles that are dropped release in the background
+    /// where the storage is behind a network; a program that ends should wait for them.
+    pub async fn settled(&self) {
+        self.shared.decisions.settled().await;
     }
 
     /// The next proxy by rotation, for a request that belongs to no session.
@@ -394,11 +338,12 @@ impl ProxyManager {
             target: &target,
             ..*request
         };
-        let grant = self.shared.acquire(&request)?;
+        let grant = self.shared.decisions.acquire(&request).await?;
         let view = self.views.own();
         let Some(place) = view.place(&grant.lease.proxy) else {
             // Removed between the decision and now, or a plugin that makes proxies up.
-            self.shared.release(grant.lease, Outcome::Cancelled)?;
+            let decisions = &self.shared.decisions;
+            decisions.release(grant.lease, Outcome::Cancelled).await?;
             return Err(Error::NoProxy);
         };
         Ok(ProxyHandle::new(view, place, grant, request.tags))

@@ -7,7 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use remora_core::Storage;
-use wasmtime::component::{Component, Linker};
+use tokio::time::Instant;
+use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, StoreLimitsBuilder,
 };
@@ -17,6 +18,8 @@ use crate::clock::Clock;
 use crate::error::PluginError;
 use crate::imports::{self, HostState};
 use crate::instance::Instance;
+use crate::remote::{self, RemoteInstance, RemoteState};
+use crate::storage::RemoteStorage;
 
 /// How often the epoch moves: the grain of [`Limits::call_timeout`].
 const EPOCH: Duration = Duration::from_millis(10);
@@ -47,6 +50,8 @@ impl Default for Limits {
 #[derive(Clone)]
 pub struct Plugin {
     pre: Arc<PluginPre<HostState>>,
+    /// The same, for storage behind a network.
+    remote_pre: InstancePre<RemoteState>,
     limits: Limits,
 }
 
@@ -90,8 +95,12 @@ impl Plugin {
         let mut linker = Linker::new(engine);
         imports::link(&mut linker).map_err(world)?;
         let pre = linker.instantiate_pre(&component).map_err(world)?;
+        let mut linker = Linker::new(engine);
+        remote::link(&mut linker).map_err(world)?;
+        let remote_pre = linker.instantiate_pre(&component).map_err(world)?;
         Ok(Self {
             pre: Arc::new(PluginPre::new(pre).map_err(world)?),
+            remote_pre,
             limits: Limits::default(),
         })
     }
@@ -155,19 +164,45 @@ impl Plugin {
         };
         let mut store = Store::new(self.pre.engine(), state);
         store.limiter(|state| &mut state.limits);
-        let ticks = self
-            .limits
-            .call_timeout
-            .as_millis()
-            .div_ceil(EPOCH.as_millis());
-        // One more: the first tick may come at once.
-        let ticks = u64::try_from(ticks).unwrap_or(u64::MAX).saturating_add(1);
+        let ticks = self.ticks();
         store.set_epoch_deadline(ticks);
         let exports = self
             .pre
             .instantiate(&mut store)
             .map_err(|error| PluginError::Start(error.root_cause().to_string()))?;
         Ok(Instance::new(store, exports, ticks))
+    }
+
+    /// [`Plugin::instantiate`] on a storage that calls wait for.
+    pub(crate) async fn instantiate_remote(
+        &self,
+        clock: Arc<dyn Clock>,
+        storage: Arc<dyn RemoteStorage>,
+    ) -> Result<RemoteInstance, PluginError> {
+        let limits = StoreLimitsBuilder::new()
+            .memory_size(self.limits.memory)
+            .build();
+        let state = RemoteState {
+            clock,
+            storage,
+            limits,
+            deadline: Instant::now(),
+        };
+        let mut store = Store::new(self.remote_pre.engine(), state);
+        store.limiter(|state| &mut state.limits);
+        store.set_epoch_deadline(self.ticks());
+        let failed = |error: wasmtime::Error| PluginError::Start(error.root_cause().to_string());
+        let instance = self.remote_pre.instantiate_async(&mut store).await;
+        let instance = instance.map_err(failed)?;
+        RemoteInstance::new(store, &instance, self.ticks()).map_err(failed)
+    }
+
+    /// How many ticks of the epoch a call may last.
+    fn ticks(&self) -> u64 {
+        let timeout = self.limits.call_timeout.as_millis();
+        let ticks = u64::try_from(timeout.div_ceil(EPOCH.as_millis()));
+        // One more: the first tick may come at once.
+        ticks.unwrap_or(u64::MAX).saturating_add(1)
     }
 }
 
@@ -180,6 +215,7 @@ fn engine() -> Result<&'static Engine, PluginError> {
             .total_core_instances(MAX_INSTANCES * 4)
             .total_memories(MAX_INSTANCES)
             .total_tables(MAX_INSTANCES * 2)
+            .total_stacks(MAX_INSTANCES)
             .max_memory_size(1 << 30);
         let mut config = Config::new();
         config

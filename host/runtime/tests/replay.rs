@@ -121,7 +121,7 @@ async fn record(steps: &[Step], rotation: Rotation, on_bad: OnBad) -> Vec<u8> {
             }
             Step::Release { which, outcome } if !handles.is_empty() => {
                 let handle = handles.swap_remove(which % handles.len());
-                handle.release(*outcome).unwrap();
+                handle.release(*outcome).await.unwrap();
             }
             Step::Release { .. } => {}
             Step::Wait(ms) => clock.advance(*ms),

@@ -138,7 +138,7 @@ fn a_late_failure_does_not_kill_a_newer_binding_whoever_releases_it() {
     drop(failing);
     let new = acquire(&managers[1], "a.example").unwrap();
     assert_ne!(new.proxy_id(), old.proxy_id());
-    let released = old.release(Outcome::Failure).unwrap();
+    let released = block_on(old.release(Outcome::Failure)).unwrap();
     assert!(!released.ended_session);
     let still = acquire(&managers[0], "a.example").unwrap();
     assert_eq!(

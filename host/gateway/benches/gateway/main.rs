@@ -10,6 +10,7 @@
 mod far;
 mod load;
 mod measure;
+mod storage;
 mod subject;
 
 use std::time::Duration;
@@ -40,6 +41,7 @@ fn main() {
         ["tunnels", port, seconds] => {
             return load::tunnels(port.parse().unwrap(), seconds.parse().unwrap());
         }
+        ["storage", ..] => return storage::compare(),
         _ => {}
     }
     rlimit::increase_nofile_limit(20_000).unwrap();

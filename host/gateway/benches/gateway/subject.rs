@@ -79,16 +79,25 @@ impl Subject {
 
     /// `how`: `plugin`, or `fixed` for the same gateway without a decision.
     pub fn remora(how: &str, dir: &Path, far: u16) -> Self {
+        Self::remora_on("memory", how, dir, far)
+    }
+
+    /// One whose state lives there.
+    pub fn remora_on(storage: &str, how: &str, dir: &Path, far: u16) -> Self {
         let port = free_port();
         let text = format!(
-            "listen = \"127.0.0.1:{port}\"\n[sticky]\nmode = \"domain\"\n[timeouts]\nclient = \"300s\"\n\
+            "storage = \"{storage}\"\nlisten = \"127.0.0.1:{port}\"\n[sticky]\nmode = \"domain\"\n[timeouts]\nclient = \"300s\"\n\
              [limits]\nmax_connections = 9500\n[[proxy]]\nurl = \"http://127.0.0.1:{far}\"\n"
         );
-        let config = dir.join(format!("remora-{how}.toml"));
+        let config = dir.join(format!("remora-{port}.toml"));
         fs::write(&config, text).unwrap();
         let mut command = myself(SUBJECTS_CORE);
         command.args(["serve", how]).arg(config);
-        Self::start(&format!("remora, {how}"), port, command)
+        let on = match storage.split(':').next() {
+            Some("memory") | None => String::new(),
+            Some(kind) => format!(", {kind}"),
+        };
+        Self::start(&format!("remora, {how}{on}"), port, command)
     }
 
     fn start(name: &str, port: u16, mut command: Command) -> Self {

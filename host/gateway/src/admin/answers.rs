@@ -6,10 +6,13 @@ use remora_host::{BreakerState, PoolStats, ProxyInfo, SessionInfo};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::store::StoreState;
+
 /// `GET /healthz`
 #[derive(Debug, Serialize)]
 pub(super) struct Health {
     pub(super) status: String,
+    pub(super) storage: StoreState,
 }
 
 /// `POST /proxies`
@@ -25,11 +28,14 @@ pub(crate) struct Stats {
     pub(crate) healthy: usize,
     pub(crate) open: usize,
     pub(crate) active_sessions: usize,
+    #[serde(default)]
+    pub(crate) storage: StoreState,
 }
 
-impl From<PoolStats> for Stats {
-    fn from(stats: PoolStats) -> Self {
+impl Stats {
+    pub(super) fn new(stats: PoolStats, storage: StoreState) -> Self {
         Self {
+            storage,
             total: stats.total,
             healthy: stats.healthy,
             open: stats.open,

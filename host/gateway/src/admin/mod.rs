@@ -133,8 +133,11 @@ impl Admin {
         }
         let manager = gateway.manager();
         match (request.method(), place) {
-            (&Method::GET, Place::Healthz) => healthz(manager.is_available().await?),
-            (&Method::GET, Place::Stats) => json(&Stats::from(manager.pool_stats().await?)),
+            (&Method::GET, Place::Healthz) => healthz(gateway).await,
+            (&Method::GET, Place::Stats) => {
+                let pool = manager.pool_stats().await?;
+                json(&Stats::new(pool, gateway.store().state()))
+            }
             (&Method::GET, Place::Metrics) => metrics(gateway).await,
             (&Method::GET, Place::Sessions) => {
                 let sessions = manager.sessions().await?;
@@ -190,23 +193,25 @@ impl Admin {
     }
 }
 
-fn healthz(available: bool) -> Answer {
-    let status = if available {
-        "ok"
-    } else {
-        "no proxy is available"
+async fn healthz(gateway: &Gateway) -> Answer {
+    let (status, healthy) = match gateway.manager().is_available().await {
+        Ok(true) => ("ok".to_owned(), true),
+        Ok(false) => ("no proxy is available".to_owned(), false),
+        Err(error) => (error.to_string(), false),
     };
     let mut response = json(&Health {
-        status: status.to_owned(),
+        status,
+        storage: gateway.store().state(),
     })?;
-    if !available {
+    if !healthy {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
     Ok(response)
 }
 
 async fn metrics(gateway: &Gateway) -> Answer {
-    let pool = gateway.manager().pool_stats().await?;
+    // Counters are wanted most while the storage is gone.
+    let pool = gateway.manager().pool_stats().await.ok();
     let text = gateway.metrics_text(pool).map_err(|_| internal())?;
     let mut response = Response::new(Body::full(text));
     let kind =

@@ -34,14 +34,16 @@ pub(super) struct Ask<'a> {
 impl Ask<'_> {
     pub(super) async fn stats(&self) -> Result<(), Failure> {
         self.show("/stats", |stats: Stats| {
-            let mut rows = table(["proxies", "healthy", "open", "live sessions"]);
+            let mut rows = table(["proxies", "healthy", "open", "live sessions", "storage"]);
             let Stats {
                 total,
                 healthy,
                 open,
                 active_sessions,
+                storage,
             } = stats;
-            rows.add_row([total, healthy, open, active_sessions].map(|n| n.to_string()));
+            let [a, b, c, d] = [total, healthy, open, active_sessions].map(|n| n.to_string());
+            rows.add_row([a, b, c, d, storage.to_string()]);
             rows
         })
         .await

@@ -28,6 +28,8 @@ pub(super) async fn check(path: &Path, as_json: bool) -> Result<(), Failure> {
     file.admin().map_err(wrong)?;
     // Checking must not write: a record that is there already would be lost.
     file.record = None;
+    // Nor need the storage be there.
+    file.check_storage().map_err(wrong)?;
     let gateway = file.build().await.map_err(wrong)?;
     let meaning = file.explain(&addresses);
     let proxies = gateway.manager().proxies().await?;

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::{Failure, reload};
 use crate::config::{ConfigError, File};
@@ -13,6 +15,9 @@ use crate::server::Server;
 
 /// What the process needs beside the files of its connections.
 const SPARE_FILES: u64 = 256;
+
+/// How long the last verdicts may take on their way to the storage.
+const SETTLE: Duration = Duration::from_secs(5);
 
 pub(super) async fn serve(path: &Path, file: File) -> Result<(), Failure> {
     let wrong = |error| ConfigError::Build {
@@ -51,7 +56,14 @@ pub(super) async fn serve(path: &Path, file: File) -> Result<(), Failure> {
             }
         }
         // The first one is the server's, to stop gracefully; the second ends it at once.
-        () = signals.stop() => tracing::warn!("stopping at once"),
+        () = signals.stop() => {
+            tracing::warn!("stopping at once");
+            return Ok(());
+        }
+    }
+    // What was said of the last requests has to reach the storage.
+    if timeout(SETTLE, gateway.settled()).await.is_err() {
+        tracing::warn!("some verdicts did not reach the storage in time");
     }
     Ok(())
 }

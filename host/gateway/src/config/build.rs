@@ -51,6 +51,12 @@ pub enum BuildError {
         /// What the system says.
         error: std::io::Error,
     },
+    /// The storage cannot be used.
+    #[error("`storage`: {reason}")]
+    Storage {
+        /// Why not.
+        reason: String,
+    },
     /// A setting, a proxy or the plugin.
     #[error("{0}")]
     Host(#[from] Error),
@@ -102,14 +108,6 @@ impl File {
     ///
     /// [`BuildError`] names the first value that is not accepted.
     pub async fn build(&self) -> Result<Gateway, BuildError> {
-        if self.storage != "memory" {
-            // What follows the scheme of a URL may be a password.
-            let shown = match self.storage.split_once("://") {
-                Some((scheme, _)) => format!("{scheme}://…"),
-                None => self.storage.clone(),
-            };
-            return Err(field("storage", shown, "memory"));
-        }
         if self.proxy.is_empty() {
             return Err(BuildError::NoProxy);
         }
@@ -123,6 +121,7 @@ impl File {
             let plugin = Plugin::from_file(path).map_err(Error::from)?;
             builder = builder.plugin(plugin);
         }
+        let (mut builder, store) = self.store(builder)?;
         if let Some(path) = &self.record {
             let record = Record::create(path).map_err(|error| BuildError::Path {
                 field: "record",
@@ -133,7 +132,7 @@ impl File {
         }
         let manager = builder.build()?;
         manager.add_proxies(proxies).await?;
-        Ok(Gateway::new(manager, settings, trust))
+        Ok(Gateway::new(manager, settings, trust).with_store(store))
     }
 
     fn trust(&self) -> Result<Trust, BuildError> {

@@ -85,6 +85,14 @@ impl File {
                     != old.admin_token.as_ref().map(|secret| &secret.0),
             ),
             ("storage", self.storage != old.storage),
+            (
+                "on_storage_error",
+                self.on_storage_error != old.on_storage_error,
+            ),
+            (
+                "storage_timeout",
+                self.storage_timeout != old.storage_timeout,
+            ),
             ("plugin", self.plugin != old.plugin),
             ("record", self.record != old.record),
             ("tls.ca", self.tls.ca != old.tls.ca),

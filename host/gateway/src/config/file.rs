@@ -12,6 +12,7 @@ use super::serving::{
     ClientFields, LimitFields, LogFields, OutcomeFields, RetryFields, Secret, TimeoutFields,
     TlsFields, User,
 };
+use super::storage::{OnError, StorageField};
 use super::time::{some_time, time};
 
 /// A configuration file.
@@ -24,8 +25,12 @@ pub struct File {
     pub(crate) allow_remote: bool,
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) admin_token: Option<Secret>,
-    #[serde(default = "memory")]
-    pub(crate) storage: String,
+    #[serde(default)]
+    pub(crate) storage: StorageField,
+    #[serde(default)]
+    pub(crate) on_storage_error: OnError,
+    #[serde(default, deserialize_with = "some_time")]
+    pub(crate) storage_timeout: Option<Duration>,
     pub(crate) plugin: Option<PathBuf>,
     pub(crate) record: Option<PathBuf>,
     #[serde(default = "shutdown_after", deserialize_with = "time")]
@@ -58,10 +63,6 @@ pub struct File {
 
 fn listen() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 8080))
-}
-
-fn memory() -> String {
-    "memory".into()
 }
 
 fn shutdown_after() -> Duration {

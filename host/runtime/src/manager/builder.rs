@@ -4,22 +4,26 @@ use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
-use remora_core::{Scope, Storage};
+use remora_core::{Config, Scope, Storage};
 
 use super::{ProxyManager, Shared, Views};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, FleetClock, SystemClock};
 use crate::config::{ProxyConfig, Strategy};
+use crate::decisions::{Decisions, Local};
 use crate::error::Error;
 use crate::instances::Instances;
 use crate::plugin::Plugin;
-use crate::storage::MemoryProxyStore;
+use crate::remote::{self, RemoteInstances};
+use crate::storage::{MemoryProxyStore, RemoteStorage};
 use crate::trace::{Event, PinnedClock, Recorder, write_header};
 
 /// Says what a [`ProxyManager`] is made of; what is not said has a default.
 #[derive(Default)]
 pub struct ProxyManagerBuilder {
-    storage: Option<Arc<dyn Storage + Send + Sync>>,
+    storage: Option<Place>,
+    storage_timeout: Option<Duration>,
     clock: Option<Arc<dyn Clock>>,
     config: ProxyConfig,
     strategy: Strategy,
@@ -27,6 +31,15 @@ pub struct ProxyManagerBuilder {
     instances: Option<usize>,
     record: Option<Box<dyn Write + Send>>,
 }
+
+/// Where state lives.
+enum Place {
+    Local(Arc<dyn Storage + Send + Sync>),
+    Remote(Arc<dyn RemoteStorage>),
+}
+
+/// How long a decision may take where the storage is behind a network.
+const STORAGE_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl fmt::Debug for ProxyManagerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,7 +56,23 @@ impl ProxyManagerBuilder {
     /// Where sessions and breakers live. Default: a [`MemoryProxyStore`] of its own.
     #[must_use]
     pub fn storage<S: Storage + Send + Sync + 'static>(mut self, storage: Arc<S>) -> Self {
-        self.storage = Some(storage);
+        self.storage = Some(Place::Local(storage));
+        self
+    }
+
+    /// Where sessions and breakers live, behind a network: shared by all managers that use the same. The manager has
+    /// to be built inside a tokio runtime, and works on it.
+    #[must_use]
+    pub fn remote_storage<S: RemoteStorage + 'static>(mut self, storage: Arc<S>) -> Self {
+        self.storage = Some(Place::Remote(storage));
+        self
+    }
+
+    /// How long a decision may take with a [`remote_storage`](Self::remote_storage), all in all; then it fails with
+    /// [`StorageError::Unavailable`](crate::StorageError::Unavailable). Default: 3 s.
+    #[must_use]
+    pub fn storage_timeout(mut self, timeout: Duration) -> Self {
+        self.storage_timeout = Some(timeout);
         self
     }
 
@@ -75,7 +104,8 @@ impl ProxyManagerBuilder {
         self
     }
 
-    /// How many instances of the plugin serve calls at the same time. Default: one for each core.
+    /// How many instances of the plugin serve calls at the same time. Default: one for each core; 32 with a
+    /// [`remote_storage`](Self::remote_storage), where a call keeps its instance while it waits.
     #[must_use]
     pub fn instances(mut self, count: usize) -> Self {
         self.instances = Some(count);
@@ -102,37 +132,83 @@ impl ProxyManagerBuilder {
             None if self.config.sticky_scope == Scope::Site => Plugin::builtin_with_sites()?,
             None => Plugin::builtin()?,
         };
-        let mut clock = self
+        let clock = self
             .clock
             .unwrap_or_else(|| Arc::new(SystemClock::default()));
+        let config = self.config.for_plugin(self.strategy);
         let seed = uuid::Uuid::new_v4().as_u64_pair().1;
         let storage = self
             .storage
-            .unwrap_or_else(|| Arc::new(MemoryProxyStore::with_seed(seed)));
-        let mut recorder = None;
-        if let Some(mut out) = self.record {
-            write_header(&mut out, seed).map_err(|error| {
-                Error::invalid("record", error.to_string(), "a file that can be written")
-            })?;
-            let pinned = Arc::new(PinnedClock::new(clock));
-            recorder = Some(Recorder::new(pinned.clone(), out));
-            clock = pinned;
-        }
-        let count = self
-            .instances
-            .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-        let config = self.config.for_plugin(self.strategy);
-        let configure = Event::Configure(Box::new(config.clone()));
-        let instances = Instances::new(plugin, clock, storage, count, config)?;
-        if let Some(recorder) = &recorder {
-            recorder.record(configure, || Ok(()))?;
-        }
+            .unwrap_or_else(|| Place::Local(Arc::new(MemoryProxyStore::with_seed(seed))));
+        let decisions = match storage {
+            Place::Local(storage) => {
+                let count = self
+                    .instances
+                    .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+                Decisions::Local(local(
+                    plugin,
+                    clock,
+                    storage,
+                    count,
+                    config,
+                    self.record.map(|out| (out, seed)),
+                )?)
+            }
+            Place::Remote(_) if self.record.is_some() => {
+                return Err(Error::invalid(
+                    "record",
+                    "a networked storage",
+                    "a record of one process only: its storage is not shared",
+                ));
+            }
+            Place::Remote(storage) => {
+                // What is wrong with the settings or the plugin shows at once, and needs no network.
+                let memory = Arc::new(MemoryProxyStore::default());
+                plugin
+                    .instantiate(clock.clone(), memory)?
+                    .configure(&config)?;
+                let clock = Arc::new(FleetClock::new(storage.clone(), clock));
+                let count = self.instances.unwrap_or(remote::INSTANCES);
+                let patience = self.storage_timeout.unwrap_or(STORAGE_TIMEOUT);
+                Decisions::Remote(RemoteInstances::new(
+                    plugin, clock, storage, count, config, patience,
+                )?)
+            }
+        };
         let shared = Arc::new(Shared {
-            instances,
+            decisions,
             strategy: self.strategy,
-            recorder,
         });
         let views = Arc::new(Views::new(&shared));
         Ok(ProxyManager { shared, views })
     }
+}
+
+/// Instances on a storage of this process, and the record of their calls.
+fn local(
+    plugin: Plugin,
+    mut clock: Arc<dyn Clock>,
+    storage: Arc<dyn Storage + Send + Sync>,
+    count: usize,
+    config: Config,
+    record: Option<(Box<dyn Write + Send>, u64)>,
+) -> Result<Local, Error> {
+    let mut recorder = None;
+    if let Some((mut out, seed)) = record {
+        write_header(&mut out, seed).map_err(|error| {
+            Error::invalid("record", error.to_string(), "a file that can be written")
+        })?;
+        let pinned = Arc::new(PinnedClock::new(clock));
+        recorder = Some(Recorder::new(pinned.clone(), out));
+        clock = pinned;
+    }
+    let configure = Event::Configure(Box::new(config.clone()));
+    let instances = Instances::new(plugin, clock, storage, count, config)?;
+    if let Some(recorder) = &recorder {
+        recorder.record(configure, || Ok(()))?;
+    }
+    Ok(Local {
+        instances,
+        recorder,
+    })
 }

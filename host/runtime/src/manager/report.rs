@@ -7,8 +7,7 @@ use uuid::Uuid;
 use super::ProxyManager;
 use crate::bindings::{control, sessions};
 use crate::error::Error;
-use crate::session::{self, PAGE};
-use crate::trace::Event;
+use crate::session::PAGE;
 
 /// A pool in numbers. `total` is `healthy`, `open` and those that are switched off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,13 +85,23 @@ impl ProxyManager {
     ///
     /// [`Error::Storage`] or [`Error::Plugin`].
     pub async fn pool_stats(&self) -> Result<PoolStats, Error> {
-        let instances = &self.shared.instances;
-        let pool = instances.with(|i| i.stats())?;
+        let decisions = &self.shared.decisions;
+        let pool = decisions.stats().await?;
+        let mut active_sessions = 0;
+        let mut cursor = None;
+        loop {
+            let page = decisions.active_count(cursor, PAGE).await?;
+            active_sessions += page.count as usize;
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
         Ok(PoolStats {
             total: pool.total as usize,
             healthy: pool.healthy as usize,
             open: pool.open as usize,
-            active_sessions: session::active_count(instances)?,
+            active_sessions,
         })
     }
 
@@ -102,7 +111,7 @@ impl ProxyManager {
     ///
     /// [`Error::Storage`] or [`Error::Plugin`].
     pub async fn is_available(&self) -> Result<bool, Error> {
-        Ok(self.shared.instances.with(|i| i.stats())?.healthy > 0)
+        Ok(self.shared.decisions.stats().await?.healthy > 0)
     }
 
     /// Every proxy, in the order in which they were added.
@@ -114,7 +123,7 @@ impl ProxyManager {
         let mut all = Vec::new();
         loop {
             let offset = u32::try_from(all.len()).unwrap_or(u32::MAX);
-            let page = self.shared.instances.with(|i| i.proxies(offset, PAGE))?;
+            let page = self.shared.decisions.proxies(offset, PAGE).await?;
             let last = page.len() < PAGE as usize;
             all.extend(page.into_iter().map(|status| self.proxy_info(status)));
             if last {
@@ -132,7 +141,7 @@ impl ProxyManager {
         let mut all = Vec::new();
         let mut cursor = None;
         loop {
-            let page = self.shared.instances.with(|i| i.list(cursor, PAGE))?;
+            let page = self.shared.decisions.list(cursor, PAGE).await?;
             all.extend(page.sessions.into_iter().map(|s| self.session_info(s)));
             cursor = page.next;
             if cursor.is_none() {
@@ -147,10 +156,7 @@ impl ProxyManager {
     ///
     /// [`Error::Key`] when the key is malformed; [`Error::Storage`] or [`Error::Plugin`].
     pub async fn end_session(&self, key: &str) -> Result<bool, Error> {
-        self.shared.tell(
-            || Event::Unbind(key.to_owned()),
-            || self.shared.instances.with(|i| i.unbind(key)),
-        )
+        self.shared.decisions.unbind(key).await
     }
 
     /// Removes the expired sessions from the storage and answers how many. They are not visible any more,
@@ -162,10 +168,7 @@ impl ProxyManager {
     pub async fn purge_expired(&self) -> Result<usize, Error> {
         let mut removed = 0;
         loop {
-            let page = self.shared.tell(
-                || Event::PurgeExpired(PAGE),
-                || self.shared.instances.with(|i| i.purge_expired(PAGE)),
-            )?;
+            let page = self.shared.decisions.purge_expired(PAGE).await?;
             removed += page as usize;
             if page < PAGE {
                 return Ok(removed);
@@ -175,7 +178,7 @@ impl ProxyManager {
 
     /// How many instances of the plugin have been lost to traps and replaced.
     pub fn plugin_traps(&self) -> u64 {
-        self.shared.instances.traps()
+        self.shared.decisions.traps()
     }
 
     fn proxy_info(&self, status: control::ProxyStatus) -> ProxyInfo {

@@ -42,7 +42,7 @@ impl Check {
 type Answer = Result<(), String>;
 
 /// The suite.
-pub const CHECKS: [Check; 8] = [
+pub const CHECKS: [Check; 11] = [
     Check {
         name: "what is stored is loaded, and only where it was stored",
         check: round_trip,
@@ -70,6 +70,18 @@ pub const CHECKS: [Check; 8] = [
     Check {
         name: "a scan in pages answers every entry that stays",
         check: scan,
+    },
+    Check {
+        name: "a pair is what two loads answer",
+        check: pair,
+    },
+    Check {
+        name: "an entry past its expiry is answered as it was or not at all, and gives way to a new one",
+        check: expired,
+    },
+    Check {
+        name: "a cell may hold every number",
+        check: numbers,
     },
     Check {
         name: "keys may be of every byte and length that the contract allows",
@@ -328,6 +340,97 @@ fn scan(store: &(dyn Storage + Send + Sync)) -> Answer {
         }
         seen.retain(|key| key.starts_with("stays"));
         same("entries seen", seen.len(), keys.len())?;
+    }
+    Ok(())
+}
+
+fn pair(store: &(dyn Storage + Send + Sync)) -> Answer {
+    let (one, two) = (cell(1, LATER), cell(2, Cell::NEVER));
+    set(store, Table::Sessions, "here", None, Some(&one))?;
+    set(store, Table::Breakers, "here", None, Some(&two))?;
+    let (sessions, breakers) = (Table::Sessions, Table::Breakers);
+    for (first, second, wanted) in [
+        (
+            (sessions, "here"),
+            (breakers, "here"),
+            (Some(one), Some(two)),
+        ),
+        (
+            (breakers, "here"),
+            (sessions, "here"),
+            (Some(two), Some(one)),
+        ),
+        ((sessions, "here"), (breakers, "gone"), (Some(one), None)),
+        ((sessions, "gone"), (breakers, "here"), (None, Some(two))),
+        ((sessions, "gone"), (breakers, "gone"), (None, None)),
+        (
+            (sessions, "here"),
+            (sessions, "here"),
+            (Some(one), Some(one)),
+        ),
+    ] {
+        let loaded = store.load_pair(first, second).map_err(failed)?;
+        same("a pair", loaded, wanted)?;
+    }
+    Ok(())
+}
+
+fn expired(store: &(dyn Storage + Send + Sync)) -> Answer {
+    for (i, expires_at) in [0, 1, 1_000_000_000_000].into_iter().enumerate() {
+        let (key, old) = (format!("key-{i}"), cell(1, expires_at));
+        let new = cell(2, LATER);
+        set(store, Table::Sessions, &key, None, Some(&old))?;
+        let mut seen = store.load(Table::Sessions, &key).map_err(failed)?;
+        if seen.is_some() {
+            same("an expired entry", seen, Some(old))?;
+        }
+        // It may be dropped in between.
+        while let Exchange::Conflict(current) =
+            set(store, Table::Sessions, &key, seen.as_ref(), Some(&new))?
+        {
+            if current == seen || current.is_some_and(|current| current != old) {
+                return Err(format!(
+                    "{seen:?} was seen, and it is {current:?} that is there"
+                ));
+            }
+            seen = current;
+        }
+        let held = store.load(Table::Sessions, &key).map_err(failed)?;
+        same("the new entry", held, Some(new))?;
+    }
+    Ok(())
+}
+
+fn numbers(store: &(dyn Storage + Send + Sync)) -> Answer {
+    let numbers = [
+        0,
+        1,
+        u64::MAX,
+        u64::MAX - 1,
+        1 << 63,
+        (1 << 53) + 1,
+        0x0d0a_0d0a_0000_00ff,
+    ];
+    for (i, number) in numbers.into_iter().enumerate() {
+        let mut words = numbers;
+        words.rotate_left(i);
+        let [a, b, c, d, e, f, _] = words;
+        for expires_at in [LATER, (1 << 53) + 1, Cell::NEVER - 1, Cell::NEVER] {
+            let (key, value) = (format!("key-{i}"), cell(number, expires_at));
+            let value = Cell {
+                words: [a, b, c, d, e, f],
+                ..value
+            };
+            same(
+                "store",
+                set(store, Table::Sessions, &key, None, Some(&value))?,
+                Exchange::Stored,
+            )?;
+            let held = store.load(Table::Sessions, &key).map_err(failed)?;
+            same("load", held, Some(value))?;
+            let removed = set(store, Table::Sessions, &key, Some(&value), None)?;
+            same("remove", removed, Exchange::Stored)?;
+        }
     }
     Ok(())
 }

@@ -168,6 +168,37 @@ impl MemoryProxyStore {
         let shard = (hash >> 32) as usize % SHARDS;
         Ok((&self.shards(table)?[shard], hash))
     }
+
+    /// [`Storage::compare_exchange`] that runs `note` once the new value is stored, before anybody else can
+    /// change the entry again: notes of one key come in the order of its values.
+    pub(crate) fn exchange(
+        &self,
+        table: Table,
+        key: &str,
+        expected: Option<&Cell>,
+        new: Option<&Cell>,
+        note: impl FnOnce(),
+    ) -> Result<Exchange, StorageError> {
+        let (shard, hash) = self.shard(table, key)?;
+        let mut rows = shard.rows.write();
+        let place = rows.find(hash, key);
+        let current = place.map(|i| rows.cells[i as usize].cell);
+        if current.as_ref() != expected {
+            return Ok(Exchange::Conflict(current));
+        }
+        rows.set(&self.hasher, hash, key, place, new)?;
+        // Before the lock is released, so before anybody can know of this change.
+        shard
+            .entries
+            .store(rows.cells.len() as u64, Ordering::SeqCst);
+        let first = rows.by_expiry.first().map_or(Cell::NEVER, |(at, _)| *at);
+        shard.first_expiry.store(first, Ordering::Release);
+        shard
+            .expiring
+            .store(rows.by_expiry.len() as u64, Ordering::Release);
+        note();
+        Ok(Exchange::Stored)
+    }
 }
 
 impl Storage for MemoryProxyStore {
@@ -187,24 +218,7 @@ impl Storage for MemoryProxyStore {
         expected: Option<&Cell>,
         new: Option<&Cell>,
     ) -> Result<Exchange, StorageError> {
-        let (shard, hash) = self.shard(table, key)?;
-        let mut rows = shard.rows.write();
-        let place = rows.find(hash, key);
-        let current = place.map(|i| rows.cells[i as usize].cell);
-        if current.as_ref() != expected {
-            return Ok(Exchange::Conflict(current));
-        }
-        rows.set(&self.hasher, hash, key, place, new)?;
-        // Before the lock is released, so before anybody can know of this change.
-        shard
-            .entries
-            .store(rows.cells.len() as u64, Ordering::SeqCst);
-        let first = rows.by_expiry.first().map_or(Cell::NEVER, |(at, _)| *at);
-        shard.first_expiry.store(first, Ordering::Release);
-        shard
-            .expiring
-            .store(rows.by_expiry.len() as u64, Ordering::Release);
-        Ok(Exchange::Stored)
+        self.exchange(table, key, expected, new, || {})
     }
 
     fn first_to_expire(&self, table: Table, limit: u32) -> Result<Head, StorageError> {

@@ -1,0 +1,170 @@
+//! The calls into a plugin, whatever its storage is: near at hand, or behind a network.
+
+mod local;
+
+use std::sync::Arc;
+
+use remora_core::{Config, Grant, Lease, Outcome, ProxySpec, Released, Request};
+use uuid::Uuid;
+
+use crate::bindings::{control, sessions};
+use crate::error::Error;
+use crate::remote::RemoteInstances;
+
+pub(crate) use local::Local;
+
+/// What a manager asks a plugin.
+///
+/// With a storage in this process a call runs on the caller's thread and never waits; with a networked one it
+/// is a task of its own, which ends even if nobody waits for it any more.
+// A manager has one of them, on the heap; a hit is spared one more pointer.
+#[allow(clippy::large_enum_variant)]
+#[derive(Debug)]
+pub(crate) enum Decisions {
+    Local(Local),
+    Remote(Arc<RemoteInstances>),
+}
+
+impl Decisions {
+    pub(crate) async fn acquire(&self, request: &Request<'_>) -> Result<Grant, Error> {
+        match self {
+            Self::Local(local) => local.acquire(request),
+            Self::Remote(remote) => remote.acquire(request).await,
+        }
+    }
+
+    pub(crate) async fn release(&self, lease: Lease, outcome: Outcome) -> Result<Released, Error> {
+        match self {
+            Self::Local(local) => local.release(&lease, outcome),
+            Self::Remote(remote) => remote.release(lease, outcome).await,
+        }
+    }
+
+    /// [`Decisions::release`] for callers that cannot wait, such as destructors: `then` hears how it went, at once
+    /// or later.
+    pub(crate) fn release_then(
+        &self,
+        lease: Lease,
+        outcome: Outcome,
+        then: impl FnOnce(Result<Released, Error>) + Send + 'static,
+    ) {
+        match self {
+            Self::Local(local) => then(local.release(&lease, outcome)),
+            Self::Remote(remote) => remote.release_then(lease, outcome, then),
+        }
+    }
+
+    /// Waits until every release that has begun is through.
+    pub(crate) async fn settled(&self) {
+        match self {
+            Self::Local(_) => {}
+            Self::Remote(remote) => remote.settled().await,
+        }
+    }
+
+    pub(crate) async fn add_proxies(&self, specs: &[ProxySpec]) -> Result<(), Error> {
+        match self {
+            Self::Local(local) => local.add_proxies(specs),
+            Self::Remote(remote) => remote.add_proxies(specs.to_vec()).await,
+        }
+    }
+
+    pub(crate) async fn remove_proxy(&self, id: Uuid) -> Result<bool, Error> {
+        match self {
+            Self::Local(local) => local.remove_proxy(id),
+            Self::Remote(remote) => remote.remove_proxy(id).await,
+        }
+    }
+
+    pub(crate) async fn set_health(&self, id: Uuid, healthy: bool) -> Result<bool, Error> {
+        match self {
+            Self::Local(local) => local.set_health(id, healthy),
+            Self::Remote(remote) => remote.set_health(id, healthy).await,
+        }
+    }
+
+    pub(crate) async fn configure(&self, config: Config) -> Result<(), Error> {
+        match self {
+            Self::Local(local) => local.configure(&config),
+            Self::Remote(remote) => remote.configure(config).await,
+        }
+    }
+
+    pub(crate) async fn unbind(&self, key: &str) -> Result<bool, Error> {
+        match self {
+            Self::Local(local) => local.unbind(key),
+            Self::Remote(remote) => remote.unbind(key.to_owned()).await,
+        }
+    }
+
+    pub(crate) async fn purge_expired(&self, limit: u32) -> Result<u32, Error> {
+        match self {
+            Self::Local(local) => local.purge_expired(limit),
+            Self::Remote(remote) => remote.run(move |i| Box::pin(i.purge_expired(limit))).await,
+        }
+    }
+
+    pub(crate) async fn stats(&self) -> Result<control::PoolStats, Error> {
+        match self {
+            Self::Local(local) => local.instances.with(|i| i.stats()),
+            Self::Remote(remote) => remote.run(|i| Box::pin(i.stats())).await,
+        }
+    }
+
+    pub(crate) async fn proxies(
+        &self,
+        offset: u32,
+        limit: u32,
+    ) -> Result<Vec<control::ProxyStatus>, Error> {
+        match self {
+            Self::Local(local) => local.instances.with(|i| i.proxies(offset, limit)),
+            Self::Remote(remote) => {
+                remote
+                    .run(move |i| Box::pin(i.proxies(offset, limit)))
+                    .await
+            }
+        }
+    }
+
+    pub(crate) async fn active_count(
+        &self,
+        cursor: Option<u64>,
+        limit: u32,
+    ) -> Result<sessions::CountPage, Error> {
+        match self {
+            Self::Local(local) => local.instances.with(|i| i.active_count(cursor, limit)),
+            Self::Remote(remote) => {
+                remote
+                    .run(move |i| Box::pin(i.active_count(cursor, limit)))
+                    .await
+            }
+        }
+    }
+
+    pub(crate) async fn list(
+        &self,
+        cursor: Option<u64>,
+        limit: u32,
+    ) -> Result<sessions::SessionPage, Error> {
+        match self {
+            Self::Local(local) => local.instances.with(|i| i.list(cursor, limit)),
+            Self::Remote(remote) => remote.run(move |i| Box::pin(i.list(cursor, limit))).await,
+        }
+    }
+
+    /// How many instances have been lost to traps.
+    pub(crate) fn traps(&self) -> u64 {
+        match self {
+            Self::Local(local) => local.instances.traps(),
+            Self::Remote(remote) => remote.traps(),
+        }
+    }
+
+    /// How many instances there are at most.
+    pub(crate) fn count(&self) -> usize {
+        match self {
+            Self::Local(local) => local.instances.count(),
+            Self::Remote(remote) => remote.count(),
+        }
+    }
+}

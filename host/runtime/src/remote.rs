@@ -1,0 +1,292 @@
+//! Instances of a plugin whose storage is behind a network.
+//!
+//! An instance serves one call at a time and waits with it for the network, so there are more of them than cores. A
+//! call is a task: it goes on to its end when the client that asked has gone, because half a decision would cost
+//! the instance, and a lease that nobody hears of would be lost.
+
+mod exports;
+mod imports;
+mod instance;
+mod pool;
+
+use std::fmt;
+use std::future::Future;
+use std::hash::BuildHasher;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+use parking_lot::RwLock;
+use remora_core::{Config, Grant, Lease, Outcome, ProxySpec, Released, Request, StorageError};
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, oneshot};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::error::{CallError, Error};
+use crate::instances::Wanted;
+use crate::plugin::Plugin;
+use crate::storage::RemoteStorage;
+pub(crate) use imports::{RemoteState, link};
+pub(crate) use instance::{OwnedRequest, RemoteInstance};
+use pool::Pool;
+
+/// How many instances there are unless somebody says otherwise.
+pub(crate) const INSTANCES: usize = 32;
+
+/// A call on an instance.
+type Calling<'a, T> = Pin<Box<dyn Future<Output = Result<T, CallError>> + Send + 'a>>;
+
+/// The instances, and what it takes to make another one.
+pub(crate) struct RemoteInstances {
+    plugin: Plugin,
+    clock: Arc<dyn Clock>,
+    storage: Arc<dyn RemoteStorage>,
+    /// How long a decision may take, all in all.
+    patience: Duration,
+    pool: Pool,
+    /// What every instance has to know, and how often that has changed.
+    wanted: RwLock<(Wanted, u64)>,
+    /// Changes of `wanted` come one after the other.
+    telling: Mutex<()>,
+    runtime: Handle,
+    releases: TaskTracker,
+    hasher: FixedState,
+}
+
+impl fmt::Debug for RemoteInstances {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteInstances")
+            .field("plugin", &self.plugin)
+            .field("pool", &self.pool)
+            .field("patience", &self.patience)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RemoteInstances {
+    pub(crate) fn new(
+        plugin: Plugin,
+        clock: Arc<dyn Clock>,
+        storage: Arc<dyn RemoteStorage>,
+        count: usize,
+        config: Config,
+        patience: Duration,
+    ) -> Result<Arc<Self>, Error> {
+        let runtime = Handle::try_current().map_err(|_| {
+            Error::invalid(
+                "remote_storage",
+                "no runtime",
+                "a manager with a networked storage is built inside a tokio runtime",
+            )
+        })?;
+        let wanted = Wanted {
+            config,
+            proxies: Vec::new(),
+        };
+        Ok(Arc::new(Self {
+            plugin,
+            clock,
+            storage,
+            patience,
+            pool: Pool::new(count),
+            wanted: RwLock::new((wanted, 0)),
+            telling: Mutex::default(),
+            runtime,
+            releases: TaskTracker::new(),
+            hasher: FixedState::default(),
+        }))
+    }
+
+    pub(crate) fn traps(&self) -> u64 {
+        self.pool.traps()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.pool.count()
+    }
+
+    pub(crate) async fn acquire(self: &Arc<Self>, request: &Request<'_>) -> Result<Grant, Error> {
+        let request = OwnedRequest::from(request);
+        let this = self.clone();
+        let (sender, answer) = oneshot::channel();
+        self.runtime.spawn(async move {
+            // The same key on the same instance: it has a good guess where the key is bound to.
+            let place = this.place(&request.target);
+            let granted = this
+                .call(place, move |i| Box::pin(i.acquire(request)))
+                .await;
+            // Dropped on the way, it goes back.
+            let _ = sender.send(granted.map(|grant| Delivery {
+                grant: Some(grant),
+                from: this.clone(),
+            }));
+        });
+        let mut delivery = answer.await.unwrap_or_else(|_| Err(unavailable()))?;
+        delivery.grant.take().ok_or_else(unavailable)
+    }
+
+    pub(crate) async fn release(
+        self: &Arc<Self>,
+        lease: Lease,
+        outcome: Outcome,
+    ) -> Result<Released, Error> {
+        let (sender, answer) = oneshot::channel();
+        self.release_then(lease, outcome, |released| {
+            // Nobody may be listening.
+            let _ = sender.send(released);
+        });
+        answer.await.unwrap_or_else(|_| Err(unavailable()))
+    }
+
+    pub(crate) fn release_then(
+        self: &Arc<Self>,
+        lease: Lease,
+        outcome: Outcome,
+        then: impl FnOnce(Result<Released, Error>) + Send + 'static,
+    ) {
+        let this = self.clone();
+        let release = async move {
+            let place = this.place(&lease.key);
+            let call = this.call(place, move |i| Box::pin(i.release(lease, outcome)));
+            then(call.await);
+        };
+        self.releases.spawn_on(release, &self.runtime);
+    }
+
+    pub(crate) async fn settled(&self) {
+        self.releases.close();
+        self.releases.wait().await;
+        self.releases.reopen();
+    }
+
+    pub(crate) async fn add_proxies(self: &Arc<Self>, specs: Vec<ProxySpec>) -> Result<(), Error> {
+        let told = specs.clone();
+        self.tell(
+            move |i| Box::pin(i.add_proxies(told)),
+            |wanted| wanted.set(&specs),
+        )
+        .await
+    }
+
+    pub(crate) async fn remove_proxy(self: &Arc<Self>, id: Uuid) -> Result<bool, Error> {
+        self.tell(
+            move |i| Box::pin(i.remove_proxy(id)),
+            |wanted| wanted.remove(id),
+        )
+        .await
+    }
+
+    pub(crate) async fn set_health(self: &Arc<Self>, id: Uuid, on: bool) -> Result<bool, Error> {
+        self.tell(
+            move |i| Box::pin(i.set_health(id, on)),
+            |wanted| wanted.set_health(id, on),
+        )
+        .await
+    }
+
+    pub(crate) async fn configure(self: &Arc<Self>, config: Config) -> Result<(), Error> {
+        let told = config.clone();
+        self.tell(
+            move |i| Box::pin(i.configure(told)),
+            |wanted| wanted.config = config,
+        )
+        .await
+    }
+
+    pub(crate) async fn unbind(self: &Arc<Self>, key: String) -> Result<bool, Error> {
+        self.run(move |i| Box::pin(i.unbind(key))).await
+    }
+
+    /// Tells one instance, which may refuse; all others are made anew from what is wanted.
+    async fn tell<T: Send + 'static>(
+        self: &Arc<Self>,
+        f: impl FnOnce(&mut RemoteInstance) -> Calling<'_, T> + Send + 'static,
+        note: impl FnOnce(&mut Wanted),
+    ) -> Result<T, Error> {
+        let _in_turn = self.telling.lock().await;
+        let answer = self.run(f).await;
+        let mut wanted = self.wanted.write();
+        if answer.is_ok() {
+            note(&mut wanted.0);
+        }
+        // After a refusal, too: what the instance has taken in before it failed, nobody knows.
+        wanted.1 += 1;
+        answer
+    }
+
+    /// Runs a call to its end, whether who asked still waits or not.
+    pub(crate) async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        f: impl FnOnce(&mut RemoteInstance) -> Calling<'_, T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let this = self.clone();
+        let task = self.runtime.spawn(async move { this.call(0, f).await });
+        task.await.unwrap_or_else(|_| Err(unavailable()))
+    }
+
+    /// Runs a call on an instance that nobody else is using, the one at `place` if it is free.
+    async fn call<T>(
+        &self,
+        place: usize,
+        f: impl FnOnce(&mut RemoteInstance) -> Calling<'_, T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let deadline = Instant::now() + self.patience;
+        let lent = timeout_at(deadline, self.pool.lend(place)).await;
+        let mut lent = lent.map_err(|_| unavailable())?;
+        let (wanted, version) = {
+            let wanted = self.wanted.read();
+            let stale = lent.version() != Some(wanted.1);
+            (stale.then(|| wanted.0.clone()), wanted.1)
+        };
+        if let Some(wanted) = wanted {
+            lent.put(self.start(wanted).await?, version);
+        }
+        lent.call(deadline, f).await
+    }
+
+    async fn start(&self, wanted: Wanted) -> Result<RemoteInstance, Error> {
+        let mut instance = self
+            .plugin
+            .instantiate_remote(self.clock.clone(), self.storage.clone())
+            .await?;
+        instance.configure(wanted.config).await?;
+        let (specs, healthy): (Vec<ProxySpec>, Vec<bool>) = wanted.proxies.into_iter().unzip();
+        let off: Vec<Uuid> = specs
+            .iter()
+            .zip(healthy)
+            .filter_map(|(spec, healthy)| (!healthy).then_some(spec.id))
+            .collect();
+        instance.add_proxies(specs).await?;
+        for id in off {
+            instance.set_health(id, false).await?;
+        }
+        Ok(instance)
+    }
+
+    fn place(&self, key: &str) -> usize {
+        self.hasher.hash_one(key) as usize % self.pool.count()
+    }
+}
+
+/// A grant on its way to who asked. If that one has gone, it is released.
+struct Delivery {
+    grant: Option<Grant>,
+    from: Arc<RemoteInstances>,
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if let Some(grant) = self.grant.take() {
+            self.from
+                .release_then(grant.lease, Outcome::Cancelled, |_| {});
+        }
+    }
+}
+
+fn unavailable() -> Error {
+    Error::Storage(StorageError::Unavailable)
+}

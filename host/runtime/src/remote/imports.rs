@@ -1,0 +1,134 @@
+//! Gives a plugin its imports where the storage is behind a network: a call of it is suspended meanwhile.
+
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use remora_core::{StorageError, Table};
+use tokio::time::{Instant, timeout_at};
+use wasmtime::component::{Linker, WasmStr};
+use wasmtime::{Result, StoreContextMut, StoreLimits};
+
+use crate::bindings::storage as wit;
+use crate::bindings::types::StorageError as WitError;
+use crate::clock::Clock;
+use crate::imports::{PROVIDED, entries};
+use crate::storage::{Answer, RemoteStorage};
+
+/// What an instance can reach.
+pub(crate) struct RemoteState {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) storage: Arc<dyn RemoteStorage>,
+    pub(crate) limits: StoreLimits,
+    /// When the call at hand has to be through.
+    pub(crate) deadline: Instant,
+}
+
+type Store<'a> = StoreContextMut<'a, RemoteState>;
+
+/// What a storage call goes to, and until when.
+struct Way {
+    storage: Arc<dyn RemoteStorage>,
+    deadline: Instant,
+}
+
+impl Way {
+    fn of(store: &Store<'_>) -> Self {
+        let state = store.data();
+        Self {
+            storage: state.storage.clone(),
+            deadline: state.deadline,
+        }
+    }
+
+    async fn ask<'a, T>(
+        &'a self,
+        table: u8,
+        call: impl FnOnce(&'a dyn RemoteStorage, Table) -> Answer<'a, T>,
+    ) -> std::result::Result<T, WitError> {
+        let Some(table) = Table::from_index(table) else {
+            return Err(StorageError::Unavailable.into());
+        };
+        let answer = timeout_at(self.deadline, call(&*self.storage, table)).await;
+        Ok(answer.unwrap_or(Err(StorageError::Unavailable))?)
+    }
+}
+
+fn owned(key: &WasmStr, store: &Store<'_>) -> Result<CompactString> {
+    Ok(CompactString::from(key.to_str(store)?))
+}
+
+pub(crate) fn link(linker: &mut Linker<RemoteState>) -> Result<()> {
+    linker
+        .instance(PROVIDED[1])?
+        .func_wrap("now", |store: Store<'_>, ()| {
+            Ok((store.data().clock.now_ms(),))
+        })?;
+    let mut storage = linker.instance(PROVIDED[2])?;
+    storage.func_wrap_async("load", |store: Store<'_>, (table, key): (u8, WasmStr)| {
+        let (way, key) = (Way::of(&store), owned(&key, &store));
+        Box::new(async move {
+            let key = key?;
+            let loaded = way.ask(table, |s, table| s.load(table, &key)).await;
+            Ok((loaded.map(|cell| cell.map(wit::Cell::from)),))
+        })
+    })?;
+    storage.func_wrap_async(
+        "load-pair",
+        |store: Store<'_>, (one, key, two, other_key): (u8, WasmStr, u8, WasmStr)| {
+            let way = Way::of(&store);
+            let keys = owned(&key, &store).and_then(|key| Ok((key, owned(&other_key, &store)?)));
+            Box::new(async move {
+                let (key, other_key) = keys?;
+                let Some(two) = Table::from_index(two) else {
+                    return Ok((Err(WitError::Unavailable),));
+                };
+                let pair = way.ask(one, |s, one| s.load_pair((one, &key), (two, &other_key)));
+                let pair = pair.await;
+                Ok((pair.map(|(a, b)| (a.map(wit::Cell::from), b.map(wit::Cell::from))),))
+            })
+        },
+    )?;
+    storage.func_wrap_async(
+        "compare-exchange",
+        |store: Store<'_>,
+         (table, key, expected, new): (u8, WasmStr, Option<wit::Cell>, Option<wit::Cell>)| {
+            let (way, key) = (Way::of(&store), owned(&key, &store));
+            Box::new(async move {
+                let key = key?;
+                let (expected, new) = (expected.map(Into::into), new.map(Into::into));
+                let exchanged = way.ask(table, |s, t| s.compare_exchange(t, &key, expected, new));
+                Ok((exchanged.await.map(wit::Exchange::from),))
+            })
+        },
+    )?;
+    storage.func_wrap_async(
+        "first-to-expire",
+        |store: Store<'_>, (table, limit): (u8, u32)| {
+            let way = Way::of(&store);
+            Box::new(async move {
+                let head = way
+                    .ask(table, |s, table| s.first_to_expire(table, limit))
+                    .await;
+                Ok((head.map(|head| wit::Head {
+                    population: head.population,
+                    entries: entries(head.entries),
+                }),))
+            })
+        },
+    )?;
+    storage.func_wrap_async(
+        "scan",
+        |store: Store<'_>, (table, cursor, limit): (u8, Option<u64>, u32)| {
+            let way = Way::of(&store);
+            Box::new(async move {
+                let page = way
+                    .ask(table, |s, table| s.scan(table, cursor, limit))
+                    .await;
+                Ok((page.map(|page| wit::Page {
+                    entries: entries(page.entries),
+                    next: page.next,
+                }),))
+            })
+        },
+    )
+}

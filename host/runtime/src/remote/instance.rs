@@ -1,0 +1,190 @@
+//! One running instance of a plugin that waits for its storage.
+
+use remora_core::{Config, Grant, Lease, Outcome, ProxySpec, Released, Request};
+use tokio::time::Instant;
+use uuid::Uuid;
+use wasmtime::Store;
+use wasmtime::component::{ComponentNamedList, Func, Lift, Lower};
+
+use super::RemoteState;
+use super::exports::Exports;
+use crate::bindings::{control, egress, sessions, types};
+use crate::convert::config::to_wit;
+use crate::error::CallError;
+use crate::instance::{asks, granted, outcome_of, proxies_of, tags_of, tried_of};
+
+type Answer<T> = Result<T, CallError>;
+
+/// One instance. Its calls do what those of [`Instance`](crate::instance::Instance) do.
+pub(crate) struct RemoteInstance {
+    store: Store<RemoteState>,
+    exports: Exports,
+    /// How many ticks of the epoch a call may last, the time it waits included.
+    ticks: u64,
+}
+
+/// A [`Request`] that a task can take along.
+pub(crate) struct OwnedRequest {
+    pub(crate) target: String,
+    session: Option<String>,
+    tags: Vec<String>,
+    tried: Vec<Uuid>,
+    ttl_ms: Option<u64>,
+}
+
+impl From<&Request<'_>> for OwnedRequest {
+    fn from(request: &Request<'_>) -> Self {
+        Self {
+            target: request.target.to_owned(),
+            session: request.session.map(str::to_owned),
+            tags: request.tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            tried: request.tried.to_vec(),
+            ttl_ms: request.ttl_ms,
+        }
+    }
+}
+
+impl RemoteInstance {
+    pub(crate) fn new(
+        mut store: Store<RemoteState>,
+        instance: &wasmtime::component::Instance,
+        ticks: u64,
+    ) -> wasmtime::Result<Self> {
+        Ok(Self {
+            exports: Exports::find(instance, &mut store)?,
+            store,
+            ticks,
+        })
+    }
+
+    /// A call begins: its time starts to run.
+    pub(super) fn enter(&mut self, deadline: Instant) {
+        self.store.data_mut().deadline = deadline;
+    }
+
+    async fn call<P, R>(&mut self, func: Func, params: P) -> wasmtime::Result<R>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        R: ComponentNamedList + Lift + Send + Sync + 'static,
+    {
+        self.store.set_epoch_deadline(self.ticks);
+        let func = func.typed::<P, R>(&self.store)?;
+        func.call_async(&mut self.store, params).await
+    }
+
+    pub(crate) async fn acquire(&mut self, request: OwnedRequest) -> Answer<Grant> {
+        let tags: Vec<&str> = request.tags.iter().map(String::as_str).collect();
+        let request = Request {
+            target: &request.target,
+            session: request.session.as_deref(),
+            tags: &tags,
+            tried: &request.tried,
+            ttl_ms: request.ttl_ms,
+        };
+        let tried = tried_of(&request);
+        let (target, options) = asks(&request, &tried);
+        let params = (target, options.clone());
+        let answer: (Result<egress::Grant, egress::AcquireError>,) =
+            self.call(self.exports.acquire, params).await?;
+        let grant = answer.0?;
+        let key = match target {
+            None => String::new(),
+            Some(target) if grant.key_is_target => target.to_owned(),
+            Some(target) => {
+                let key: (Result<String, types::KeyError>,) = self
+                    .call(self.exports.session_key, (target, options))
+                    .await?;
+                key.0?
+            }
+        };
+        Ok(granted(grant, key))
+    }
+
+    pub(crate) async fn release(&mut self, lease: Lease, outcome: Outcome) -> Answer<Released> {
+        let params = (
+            egress::Lease::from(lease.permit),
+            outcome_of(&lease, outcome),
+        );
+        let answer: (Result<egress::Released, types::StorageError>,) =
+            self.call(self.exports.release, params).await?;
+        Ok(answer.0?.into())
+    }
+
+    pub(crate) async fn configure(&mut self, config: Config) -> Answer<()> {
+        let overrides: Vec<_> = config.overrides.iter().map(Into::into).collect();
+        let params = (to_wit(&config, &overrides),);
+        let answer: (Result<(), types::Invalid>,) =
+            self.call(self.exports.configure, params).await?;
+        Ok(answer.0?)
+    }
+
+    pub(crate) async fn add_proxies(&mut self, specs: Vec<ProxySpec>) -> Answer<()> {
+        let tags = tags_of(&specs);
+        let proxies = proxies_of(&specs, &tags);
+        let answer: (Result<(), types::Invalid>,) =
+            self.call(self.exports.add_proxies, (&*proxies,)).await?;
+        Ok(answer.0?)
+    }
+
+    pub(crate) async fn remove_proxy(&mut self, id: Uuid) -> Answer<bool> {
+        let params = (types::ProxyId::from(id),);
+        let answer: (Result<bool, types::StorageError>,) =
+            self.call(self.exports.remove_proxy, params).await?;
+        Ok(answer.0?)
+    }
+
+    pub(crate) async fn set_health(&mut self, id: Uuid, healthy: bool) -> Answer<bool> {
+        let params = (types::ProxyId::from(id), healthy);
+        let answer: (bool,) = self.call(self.exports.set_health, params).await?;
+        Ok(answer.0)
+    }
+
+    pub(crate) async fn stats(&mut self) -> Answer<control::PoolStats> {
+        let answer: (Result<control::PoolStats, types::StorageError>,) =
+            self.call(self.exports.stats, ()).await?;
+        Ok(answer.0?)
+    }
+
+    pub(crate) async fn proxies(
+        &mut self,
+        offset: u32,
+        limit: u32,
+    ) -> Answer<Vec<control::ProxyStatus>> {
+        let answer: (Result<Vec<control::ProxyStatus>, types::StorageError>,) =
+            self.call(self.exports.proxies, (offset, limit)).await?;
+        Ok(answer.0?)
+    }
+
+    pub(crate) async fn unbind(&mut self, key: String) -> Answer<bool> {
+        let answer: (Result<bool, sessions::SessionError>,) =
+            self.call(self.exports.unbind, (key.as_str(),)).await?;
+        Ok(answer.0?)
+    }
+
+    pub(crate) async fn purge_expired(&mut self, limit: u32) -> Answer<u32> {
+        let answer: (Result<u32, types::StorageError>,) =
+            self.call(self.exports.purge_expired, (limit,)).await?;
+        Ok(answer.0?)
+    }
+
+    pub(crate) async fn active_count(
+        &mut self,
+        cursor: Option<u64>,
+        limit: u32,
+    ) -> Answer<sessions::CountPage> {
+        let answer: (Result<sessions::CountPage, types::StorageError>,) = self
+            .call(self.exports.active_count, (cursor, limit))
+            .await?;
+        Ok(answer.0?)
+    }
+
+    pub(crate) async fn list(
+        &mut self,
+        cursor: Option<u64>,
+        limit: u32,
+    ) -> Answer<sessions::SessionPage> {
+        let answer: (Result<sessions::SessionPage, types::StorageError>,) =
+            self.call(self.exports.list, (cursor, limit)).await?;
+        Ok(answer.0?)
+    }
+}

@@ -1,0 +1,250 @@
+//! State that outlives a gateway, and gateways that share it.
+
+use std::fs;
+use std::process::Command;
+
+use crate::parts::{Answer, Process, free_port, until};
+use crate::world::{HOSTS, PASSWORD, World, remora, sticky};
+
+/// A Redis server that keeps nothing on disk.
+struct Redis {
+    process: Process,
+    port: u16,
+    dir: tempfile::TempDir,
+}
+
+impl Redis {
+    fn start() -> Self {
+        let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
+        let process = Self::spawn(&dir, port);
+        Self { process, port, dir }
+    }
+
+    fn spawn(dir: &tempfile::TempDir, port: u16) -> Process {
+        let mut command = Command::new("redis-server");
+        let port_text = port.to_string();
+        command.args([
+            "--port",
+            &port_text,
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+        ]);
+        Process::start(command.arg(dir.path()), &dir.path().join("redis.log"), port)
+    }
+
+    fn restart(&mut self) {
+        self.process = Self::spawn(&self.dir, self.port);
+    }
+
+    fn field(&self) -> String {
+        format!(
+            "storage = \"redis://127.0.0.1:{}/?prefix=e2e\"\n",
+            self.port
+        )
+    }
+}
+
+/// Another gateway with the same configuration, but for its addresses.
+struct Beside {
+    gateway: u16,
+    admin: u16,
+    _process: Process,
+}
+
+impl Beside {
+    /// `environment`: what its process finds there.
+    fn start(world: &World, environment: &[(&str, &str)]) -> Self {
+        let (gateway, admin) = (free_port(), free_port());
+        let text = fs::read_to_string(world.config()).unwrap();
+        let lines = text.lines().map(|line| match line.split(' ').next() {
+            Some("listen") => format!("listen = \"127.0.0.1:{gateway}\""),
+            Some("admin") => format!("admin = \"127.0.0.1:{admin}\""),
+            _ => line.to_owned(),
+        });
+        let config = world.dir.path().join(format!("beside-{gateway}.toml"));
+        fs::write(&config, lines.collect::<Vec<_>>().join("\n")).unwrap();
+        let mut serve = remora();
+        serve.args(["serve", "--config"]).arg(&config);
+        serve.envs(environment.iter().copied());
+        let process = Process::start(&mut serve, &config.with_extension("log"), gateway);
+        Self {
+            gateway,
+            admin,
+            _process: process,
+        }
+    }
+
+    fn ask(&self, world: &World, host: &str) -> Answer {
+        let proxy = format!("http://127.0.0.1:{}", self.gateway);
+        let url = world.http(host, "/");
+        Answer::read(world.curl(&url, &["-x", &proxy]).output().unwrap())
+    }
+
+    fn metrics(&self) -> String {
+        let url = format!("http://127.0.0.1:{}/metrics", self.admin);
+        let output = Command::new("curl").args(["-sS", &url]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+fn again(world: &mut World) {
+    let mut serve = remora();
+    serve.args(["serve", "--config"]).arg(world.config());
+    let log = world.dir.path().join("again.log");
+    world.remora = Process::start(&mut serve, &log, world.gateway);
+}
+
+#[test]
+fn sessions_survive_a_kill_of_the_gateway_in_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    for level in ["", "?durability=immediate"] {
+        let path = dir.path().join(format!("state{}.redb", level.len()));
+        let fields = format!("storage = \"redb:{}{level}\"\n", path.display());
+        let mut world = World::with(&fields, 5, &sticky("1h", ""), PASSWORD);
+        let before: Vec<String> = HOSTS.iter().map(|host| world.exit(host)).collect();
+        if level.is_empty() {
+            // What a relaxed file may lose is the last tenth of a second.
+            std::thread::sleep(std::time::Duration::from_millis(500));
+        }
+        world.remora.kill();
+        again(&mut world);
+        let after: Vec<String> = HOSTS.iter().map(|host| world.exit(host)).collect();
+        assert_eq!(before, after, "{level}");
+        assert_eq!(world.stats()["storage"]["state"], "ok");
+    }
+}
+
+#[test]
+fn a_gateway_that_stops_leaves_nothing_behind_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let fields = format!("storage = \"redb:{}/state\"\n", dir.path().display());
+    let mut world = World::with(&fields, 5, &sticky("1h", ""), PASSWORD);
+    let before = world.exit(HOSTS[0]);
+    world.remora.terminate();
+    assert!(world.remora.wait().success());
+    again(&mut world);
+    assert_eq!(world.exit(HOSTS[0]), before);
+}
+
+#[test]
+fn three_gateways_on_one_server_are_one_whatever_their_clocks_say() {
+    let mut redis = Redis::start();
+    let world = World::with(&redis.field(), 5, &sticky("1h", ""), PASSWORD);
+    let second = Beside::start(&world, &[]);
+    // Its clock is seven minutes ahead of the others, and so are sessions that it would bind by it.
+    let library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+    assert!(
+        fs::exists(library).unwrap(),
+        "needed: apt-get install -y faketime"
+    );
+    let ahead = [
+        ("LD_PRELOAD", library),
+        ("FAKETIME", "+7m"),
+        ("DONT_FAKE_MONOTONIC", "1"),
+    ];
+    let third = Beside::start(&world, &ahead);
+    for host in HOSTS {
+        let exits = [third.ask(&world, host).body, second.ask(&world, host).body];
+        assert_eq!(exits, [world.exit(host), world.exit(host)], "{host}");
+    }
+    let sessions = world.admin("/sessions").1;
+    let expiries = serde_json::from_str::<Vec<serde_json::Value>>(&sessions).unwrap();
+    let latest = expiries
+        .iter()
+        .map(|s| s["expires_at"].as_str().unwrap())
+        .max()
+        .unwrap();
+    let in_an_hour = std::time::SystemTime::now() + std::time::Duration::from_secs(3_660);
+    assert!(
+        latest
+            < humantime::format_rfc3339_millis(in_an_hour)
+                .to_string()
+                .as_str()
+    );
+
+    redis.process.kill();
+    until("requests are refused", || {
+        world.ask(&world.http(HOSTS[0], "/")).status == 503
+    });
+    let answer = world.ask(&world.http(HOSTS[0], "/"));
+    assert!(answer.body.contains("storage"), "{answer:?}");
+    let (status, health) = world.admin("/healthz");
+    assert_eq!(status, 503);
+    assert!(health.contains("\"unreachable\""), "{health}");
+    assert!(second.metrics().contains("remora_storage_up 0"));
+    redis.restart();
+    until("requests go on", || {
+        world.ask(&world.http(HOSTS[0], "/")).status == 200
+    });
+    assert_eq!(world.admin("/healthz").0, 200);
+    assert!(
+        world
+            .log()
+            .contains("another server, or the same one after a restart")
+    );
+}
+
+#[test]
+fn a_gateway_that_may_goes_on_alone_and_says_so() {
+    let mut redis = Redis::start();
+    let fields = redis.field() + "on_storage_error = \"degrade\"\n";
+    let world = World::with(&fields, 5, &sticky("1h", ""), PASSWORD);
+    let before: Vec<String> = HOSTS.iter().map(|host| world.exit(host)).collect();
+    redis.process.kill();
+    let after: Vec<String> = HOSTS.iter().map(|host| world.exit(host)).collect();
+    assert_eq!(before, after);
+    let (status, health) = world.admin("/healthz");
+    assert_eq!(status, 200);
+    assert!(health.contains("\"alone\""), "{health}");
+    assert!(world.says(&["stats"]).contains("alone since"));
+    assert!(world.admin("/metrics").1.contains("remora_storage_up 0"));
+    redis.restart();
+    until("it shares the storage again", || {
+        world.stats()["storage"]["state"] == "ok"
+    });
+    assert!(world.log().contains("goes on alone"));
+    assert_eq!(world.ask(&world.http(HOSTS[0], "/")).status, 200);
+}
+
+#[test]
+fn a_storage_that_cannot_be_is_refused_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let torn = dir.path().join("torn");
+    fs::write(&torn, "not a state file").unwrap();
+    for (storage, says) in [
+        (
+            format!("redb:{}", torn.display()),
+            "not a state file of remora",
+        ),
+        (
+            "redis://user:s3cret@h:port".into(),
+            "`storage`: accepted: redis://",
+        ),
+        (
+            "postgres://user:s3cret@h".into(),
+            "`storage` is `postgres`; accepted: memory",
+        ),
+    ] {
+        let config = dir.path().join("remora.toml");
+        let text = format!(
+            "listen = \"127.0.0.1:{}\"\nstorage = \"{storage}\"\n[[proxy]]\nurl = \"http://192.0.2.1:1\"\n",
+            free_port()
+        );
+        fs::write(&config, text).unwrap();
+        let output = remora()
+            .args(["serve", "--config"])
+            .arg(&config)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            !output.status.success() && said.contains(says),
+            "{storage}: {said}"
+        );
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+    assert_eq!(fs::read_to_string(&torn).unwrap(), "not a state file");
+}

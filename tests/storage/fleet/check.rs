@@ -1,0 +1,427 @@
+//! Whether a history of the fleet keeps the rules. Knows nothing but what the members asked and were told.
+//!
+//! What nobody knows (a request whose answer was lost, a member that was killed) may have happened or not: it
+//! excuses what it could have caused, and nothing else.
+
+use std::collections::HashMap;
+
+use super::history::{Change, Grant, Heard, Request};
+
+/// By how much two clocks of the fleet may differ, in microseconds: what a look at the server's clock may be off.
+const SKEW: u64 = 150_000;
+
+/// What the members were set to, in microseconds.
+#[derive(Clone, Copy)]
+pub struct Settings {
+    pub ttl: u64,
+    pub half_open_after: u64,
+}
+
+/// What was checked; for people to read.
+#[allow(dead_code)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Checked {
+    pub requests: usize,
+    pub granted: usize,
+    pub unknown: usize,
+    /// Requests that had to get the session that an earlier one had.
+    pub stays: usize,
+    pub generations: usize,
+    pub ends: usize,
+    pub probes: usize,
+    pub openings: usize,
+}
+
+/// A rule that does not hold, with the case.
+#[allow(dead_code)]
+#[derive(Clone, Debug)]
+pub struct Broken {
+    pub rule: u8,
+    /// When the request was made that shows it, in microseconds since the Unix epoch.
+    pub at: u64,
+    pub case: String,
+}
+
+struct History<'a> {
+    settings: Settings,
+    granted: Vec<(&'a Request, &'a Grant)>,
+    /// By proxy: moments at which its breaker may have begun a new era.
+    eras: HashMap<u64, Vec<(u64, u64)>>,
+    /// Requests that may have become anything.
+    unknown: Vec<u64>,
+    broken: Vec<Broken>,
+    checked: Checked,
+}
+
+/// Checks rules 3, 4, 5 and 7.
+pub fn check(settings: Settings, requests: &[Request]) -> (Checked, Vec<Broken>) {
+    let granted: Vec<_> = requests
+        .iter()
+        .filter_map(|request| Some((request, request.grant.as_ref()?)))
+        .collect();
+    let unknown: Vec<u64> = requests
+        .iter()
+        .filter(|request| request.grant.is_none() && !request.refused)
+        .map(|request| request.asked)
+        .collect();
+    let mut history = History {
+        settings,
+        eras: eras(&granted),
+        checked: Checked {
+            requests: requests.len(),
+            granted: granted.len(),
+            unknown: unknown.len(),
+            ..Checked::default()
+        },
+        granted,
+        unknown,
+        broken: Vec::new(),
+    };
+    history.one_proxy_a_generation();
+    history.sessions_stay();
+    history.ended_once();
+    history.one_probe();
+    history.open_admits_nobody();
+    (history.checked, history.broken)
+}
+
+/// When the breaker of each proxy may have changed in a way that ends sessions: from when to when.
+fn eras(granted: &[(&Request, &Grant)]) -> HashMap<u64, Vec<(u64, u64)>> {
+    let mut eras: HashMap<u64, Vec<(u64, u64)>> = HashMap::new();
+    for (request, grant) in granted {
+        let mut note = |from, to| eras.entry(grant.proxy).or_default().push((from, to));
+        if grant.probe {
+            note(request.asked, grant.at);
+        }
+        match request.release.as_ref().map(|r| (r.said, r.bad, r.heard)) {
+            Some((said, _, Some(heard))) if heard.change != Change::None => note(said, heard.at),
+            Some((said, true, None)) => note(said, u64::MAX),
+            // A probe that nobody takes back loses its place.
+            None if grant.probe => note(grant.at, u64::MAX),
+            _ => {}
+        }
+    }
+    eras
+}
+
+impl<'a> History<'a> {
+    fn breaks(&mut self, rule: u8, at: u64, case: String) {
+        self.broken.push(Broken { rule, at, case });
+    }
+
+    /// When it was bound.
+    fn bound_at(&self, grant: &Grant) -> u64 {
+        (grant.expires_at * 1_000).saturating_sub(self.settings.ttl)
+    }
+
+    fn by_key(&self) -> HashMap<&'a str, Vec<(&'a Request, &'a Grant)>> {
+        let mut by_key: HashMap<&str, Vec<_>> = HashMap::new();
+        for (request, grant) in &self.granted {
+            by_key
+                .entry(&request.key)
+                .or_default()
+                .push((*request, *grant));
+        }
+        by_key
+    }
+
+    /// Rule 3: whoever gets a generation of a key gets its one proxy.
+    fn one_proxy_a_generation(&mut self) {
+        let mut proxies: HashMap<(&str, u64), u64> = HashMap::new();
+        let mut cases = Vec::new();
+        for (request, grant) in &self.granted {
+            let first = *proxies
+                .entry((&request.key, grant.generation))
+                .or_insert(grant.proxy);
+            if first != grant.proxy {
+                let key = &request.key;
+                cases.push((
+                    request.asked,
+                    format!("{key}: one generation on two proxies"),
+                ));
+            }
+        }
+        self.checked.generations = proxies.len();
+        for (at, case) in cases {
+            self.breaks(3, at, case);
+        }
+    }
+
+    /// Rules 3 and 4: who asks after somebody was told a session gets it, unless something has ended it; and rule 5:
+    /// what ends it is its own failure. No session comes back.
+    fn sessions_stay(&mut self) {
+        for (key, mut all) in self.by_key() {
+            all.sort_by_key(|(request, _)| request.asked);
+            let mut told = all.clone();
+            told.sort_by_key(|(_, grant)| grant.at);
+            // When each generation may have ended, by what was said of it.
+            let mut ended: HashMap<u64, u64> = HashMap::new();
+            for (request, grant) in &all {
+                if let Some(release) = request.release.as_ref().filter(|release| release.bad) {
+                    let none = release.heard.is_some_and(|heard| !heard.ended);
+                    let end = ended.entry(grant.generation).or_insert(u64::MAX);
+                    // One that ended nothing found it ended: somebody else's excuse.
+                    *end = if none { *end } else { release.said.min(*end) };
+                }
+            }
+            let (mut next, mut latest) = (0, None::<(&Request, &Grant)>);
+            for (request, grant) in &all {
+                while let Some((_, t)) = told.get(next).filter(|(_, t)| t.at < request.asked) {
+                    let newer = latest.is_none_or(|(_, l)| self.bound_at(t) >= self.bound_at(l));
+                    if newer {
+                        latest = Some(told[next]);
+                    }
+                    next += 1;
+                }
+                let now = grant.at;
+                if request.asked > grant.expires_at * 1_000 + SKEW {
+                    let case = format!("{key}: a session that has expired is back from the dead");
+                    self.breaks(4, request.asked, case);
+                }
+                let Some((_, known)) = latest else { continue };
+                if known.generation == grant.generation {
+                    self.checked.stays += 1;
+                    continue;
+                }
+                if self.bound_at(known) > self.bound_at(grant) {
+                    let case = format!("{key}: an older session than one that was told before");
+                    self.breaks(4, request.asked, case);
+                    continue;
+                }
+                let expired = known.expires_at * 1_000 <= now + SKEW;
+                let said = ended.get(&known.generation).is_some_and(|end| *end <= now);
+                if !(expired || said || self.may_have_opened(known, now)) {
+                    let (was, is) = (known.proxy, grant.proxy);
+                    let case =
+                        format!("{key}: moved from proxy {was} to {is}, and nothing ended it");
+                    self.breaks(4, request.asked, case);
+                }
+            }
+        }
+    }
+
+    /// Whether the breaker of a session's proxy may have ended it before `now`.
+    fn may_have_opened(&self, session: &Grant, now: u64) -> bool {
+        let since = self.bound_at(session).saturating_sub(SKEW);
+        let Some(eras) = self.eras.get(&session.proxy) else {
+            return false;
+        };
+        let changed = eras.iter().any(|(from, to)| *from <= now && *to >= since);
+        // A probe of which nobody knows, where there may be one.
+        let probed = || {
+            self.unknown
+                .iter()
+                .any(|asked| (since..=now).contains(asked))
+        };
+        changed || (eras.iter().any(|(from, _)| *from <= now) && probed())
+    }
+
+    /// Rule 5: a generation is ended once at most, and nobody gets it after that.
+    fn ended_once(&mut self) {
+        let mut ends: HashMap<(&str, u64), Vec<Heard>> = HashMap::new();
+        for (request, grant) in &self.granted {
+            let heard = request.release.as_ref().and_then(|release| release.heard);
+            if let Some(heard) = heard.filter(|heard| heard.ended) {
+                let all = ends.entry((&request.key, grant.generation)).or_default();
+                all.push(heard);
+            }
+        }
+        self.checked.ends = ends.len();
+        let mut cases = Vec::new();
+        for ((key, _), heard) in &ends {
+            if heard.len() > 1 {
+                cases.push((heard[0].at, format!("{key}: one session ended twice")));
+            }
+        }
+        for (request, grant) in &self.granted {
+            let end = ends.get(&(request.key.as_str(), grant.generation));
+            if end.is_some_and(|heard| heard[0].at < request.asked) {
+                let case = format!("{}: granted after its end was told", request.key);
+                cases.push((request.asked, case));
+            }
+        }
+        for (at, case) in cases {
+            self.breaks(5, at, case);
+        }
+    }
+
+    /// Rule 7: one probe at a time, until it is taken back or has lost its place.
+    fn one_probe(&mut self) {
+        let mut probes: Vec<(&Request, &Grant)> = self.granted.clone();
+        probes.retain(|(_, grant)| grant.probe);
+        probes.sort_by_key(|(_, grant)| grant.at);
+        self.checked.probes = probes.len();
+        for (i, (early, first)) in probes.iter().enumerate() {
+            let lost = early.asked + self.settings.half_open_after;
+            let back = early
+                .release
+                .as_ref()
+                .map_or(u64::MAX, |release| release.said);
+            let rivals = probes[i + 1..]
+                .iter()
+                .filter(|(_, late)| late.proxy == first.proxy);
+            for (request, late) in rivals {
+                if late.at + SKEW < lost && late.at < back {
+                    let case = format!("proxy {}: two probes at a time", first.proxy);
+                    self.breaks(7, request.asked, case);
+                }
+            }
+        }
+    }
+
+    /// Rule 7: after a breaker was told to have opened, nobody new gets its proxy but a probe, until it may have closed.
+    fn open_admits_nobody(&mut self) {
+        let mut openings: Vec<(u64, u64)> = Vec::new();
+        let mut closings: Vec<(u64, u64)> = Vec::new();
+        for (request, grant) in &self.granted {
+            let Some(release) = &request.release else {
+                continue;
+            };
+            match release.heard.map(|heard| heard.change) {
+                Some(Change::Opened) => openings.extend(release.heard.map(|h| (grant.proxy, h.at))),
+                Some(Change::Closed) => closings.push((grant.proxy, release.said)),
+                None if grant.probe && !release.bad => closings.push((grant.proxy, release.said)),
+                _ => {}
+            }
+        }
+        openings.sort_by_key(|(_, at)| *at);
+        self.checked.openings = openings.len();
+        let mut cases = Vec::new();
+        for (request, grant) in &self.granted {
+            if grant.hit || grant.probe {
+                continue;
+            }
+            let mut of_proxy = openings.iter().filter(|(proxy, _)| *proxy == grant.proxy);
+            let Some((_, opened)) = of_proxy.rfind(|(_, at)| *at < request.asked) else {
+                continue;
+            };
+            // A close may take effect long before it is told: from the moment it was said.
+            let closed = closings.iter().any(|(proxy, said)| {
+                *proxy == grant.proxy && *said <= grant.at && said + SKEW > *opened
+            });
+            // A session that a probe has bound is followed by its other requests.
+            let follows = self.granted.iter().any(|(_, probe)| {
+                probe.probe && probe.generation == grant.generation && probe.proxy == grant.proxy
+            });
+            if !closed && !follows {
+                cases.push((
+                    request.asked,
+                    format!("proxy {}: open, and admitted", grant.proxy),
+                ));
+            }
+        }
+        for (at, case) in cases {
+            self.breaks(7, at, case);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::history::Release;
+
+    const SETTINGS: Settings = Settings {
+        ttl: 10_000_000,
+        half_open_after: 500_000,
+    };
+    /// A moment in microseconds.
+    const T: u64 = 1_800_000_000_000_000;
+
+    fn asked(at: u64, proxy: u64, generation: u64) -> Request {
+        Request {
+            key: "a".into(),
+            asked: T + at,
+            grant: Some(Grant {
+                at: T + at + 10,
+                proxy,
+                generation,
+                hit: false,
+                probe: false,
+                expires_at: (T + SETTINGS.ttl) / 1_000 + generation,
+            }),
+            refused: false,
+            release: None,
+        }
+    }
+
+    fn released(mut request: Request, at: u64, bad: bool, ended: bool, change: Change) -> Request {
+        request.release = Some(Release {
+            said: T + at,
+            bad,
+            heard: Some(Heard {
+                at: T + at + 10,
+                ended,
+                change,
+            }),
+        });
+        request
+    }
+
+    fn rules(requests: &[Request]) -> Vec<u8> {
+        let (_, broken) = check(SETTINGS, requests);
+        broken.iter().map(|broken| broken.rule).collect()
+    }
+
+    #[test]
+    fn a_good_history_is_good() {
+        let failed = released(asked(0, 1, 1), 100, true, true, Change::None);
+        assert_eq!(rules(&[failed, asked(50, 1, 1), asked(200, 2, 2)]), [0; 0]);
+    }
+
+    #[test]
+    fn a_split_session_is_seen() {
+        assert_eq!(rules(&[asked(0, 1, 1), asked(0, 2, 1)]), [3]);
+    }
+
+    #[test]
+    fn a_session_that_moves_without_a_reason_is_seen() {
+        assert_eq!(rules(&[asked(0, 1, 1), asked(100, 2, 2)]), [4]);
+        // At the same moment nobody could know.
+        assert_eq!(rules(&[asked(0, 1, 1), asked(5, 2, 2)]), [0; 0]);
+    }
+
+    #[test]
+    fn a_late_failure_that_kills_a_newer_session_is_seen() {
+        let old = released(asked(0, 1, 1), 100, true, true, Change::None);
+        let late = released(asked(1, 1, 1), 300, true, false, Change::None);
+        let killed = [old, late, asked(200, 2, 2), asked(400, 3, 3)];
+        assert_eq!(rules(&killed), [4]);
+    }
+
+    #[test]
+    fn a_session_that_comes_back_is_seen() {
+        let ended = released(asked(0, 1, 1), 100, true, true, Change::None);
+        assert_eq!(
+            rules(&[ended.clone(), asked(200, 2, 2), asked(300, 1, 1)]),
+            [4, 5]
+        );
+        let twice = released(asked(1, 1, 1), 120, true, true, Change::None);
+        assert_eq!(rules(&[ended, twice]), [5]);
+        let dead = asked(SETTINGS.ttl + SKEW + 2_000_000, 1, 1);
+        assert_eq!(rules(&[dead]), [4]);
+    }
+
+    #[test]
+    fn a_second_probe_and_a_guest_behind_an_open_breaker_are_seen() {
+        let probe = |key: &str, at| {
+            let mut probe = asked(at, 1, at + 1);
+            probe.key = key.into();
+            probe.grant.as_mut().unwrap().probe = true;
+            probe
+        };
+        assert_eq!(rules(&[probe("a", 0), probe("b", 100)]), [7]);
+        assert_eq!(rules(&[probe("a", 0), probe("b", 700_000)]), [0; 0]);
+        let mut opened = released(asked(0, 1, 1), 100, true, true, Change::Opened);
+        opened.key = "b".into();
+        assert_eq!(rules(&[opened.clone(), asked(200, 1, 2)]), [7]);
+        assert_eq!(rules(&[opened, asked(50, 1, 2)]), [0; 0]);
+    }
+
+    #[test]
+    fn what_nobody_knows_excuses_what_it_may_have_done() {
+        let mut unheard = released(asked(0, 1, 1), 100, true, true, Change::None);
+        unheard.release.as_mut().unwrap().heard = None;
+        assert_eq!(rules(&[unheard, asked(200, 2, 2)]), [0; 0]);
+    }
+}

@@ -1,0 +1,369 @@
+//! Managers on a Redis server: they decide as one, wait for nothing too long, and lose nothing on the way.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use remora_host::session::StickyPolicy;
+use remora_host::storage::{Degrading, RemoteStorage};
+use remora_host::{
+    BreakerConfig, Error, ManualClock, Outcome, Proxy, ProxyConfig, ProxyManager,
+    ProxyManagerBuilder, Reason, StorageError,
+};
+
+use crate::servers::{RUNTIME, Server, open, until};
+
+const PROXIES: usize = 5;
+
+fn config(ttl: Duration) -> ProxyConfig {
+    ProxyConfig {
+        sticky_policy: StickyPolicy::domain(ttl),
+        breaker: BreakerConfig {
+            open_threshold: 2,
+            half_open_after: Duration::from_millis(300),
+            ..BreakerConfig::default()
+        },
+        ..ProxyConfig::default()
+    }
+}
+
+fn builder<S: RemoteStorage + 'static>(store: Arc<S>, ttl: Duration) -> ProxyManagerBuilder {
+    ProxyManager::builder()
+        .remote_storage(store)
+        .config(config(ttl))
+}
+
+async fn with_proxies(builder: ProxyManagerBuilder) -> ProxyManager {
+    let manager = builder.build().unwrap();
+    let proxies =
+        (0..PROXIES).map(|i| Proxy::from_url(&format!("http://192.0.2.{i}:8080")).unwrap());
+    manager.add_proxies(proxies.collect()).await.unwrap();
+    manager
+}
+
+async fn manager(server: &Server) -> ProxyManager {
+    with_proxies(builder(open(&server.url("")), Duration::from_secs(3_600))).await
+}
+
+#[test]
+fn managers_on_one_server_decide_as_one() {
+    let server = Server::new();
+    RUNTIME.block_on(async {
+        let (a, b) = (manager(&server).await, manager(&server).await);
+        for n in 0..50 {
+            let site = format!("site-{n}.example");
+            // First requests of a key at the same moment, from both.
+            let all = (0..8).map(|i| {
+                let (manager, site) = ([&a, &b][i % 2].clone(), site.clone());
+                tokio::spawn(async move { manager.acquire_for_domain(&site).await.unwrap() })
+            });
+            let mut ids = Vec::new();
+            for task in all.collect::<Vec<_>>() {
+                let handle = task.await.unwrap();
+                ids.push(handle.proxy_id());
+                handle.mark_success();
+            }
+            ids.dedup();
+            assert_eq!(ids.len(), 1, "{site}");
+            let handle = b.acquire_for_domain(&site).await.unwrap();
+            assert_eq!((handle.reason(), handle.proxy_id()), (Reason::Hit, ids[0]));
+            // A failure that one of them reports moves the session of both.
+            handle.release(Outcome::Failure).await.unwrap();
+            let moved = a.acquire_for_domain(&site).await.unwrap();
+            assert_ne!(moved.proxy_id(), ids[0]);
+            moved.mark_success();
+        }
+        assert_eq!(b.pool_stats().await.unwrap().active_sessions, 50);
+        assert_eq!(b.sessions().await.unwrap().len(), 50);
+        assert!(a.end_session("site-7.example").await.unwrap());
+        assert_eq!(b.pool_stats().await.unwrap().active_sessions, 49);
+    });
+}
+
+#[test]
+fn a_hit_is_one_round_trip_and_so_is_its_release() {
+    let server = Server::new();
+    RUNTIME.block_on(async {
+        let manager = manager(&server).await;
+        for _ in 0..2 {
+            manager
+                .acquire_for_domain("a.example")
+                .await
+                .unwrap()
+                .mark_success();
+            manager.settled().await;
+        }
+        let commands = || ["get", "mget", "evalsha", "eval"].map(|name| server.calls(name));
+        let before = commands();
+        for _ in 0..10 {
+            let handle = manager.acquire_for_domain("a.example").await.unwrap();
+            assert_eq!(handle.reason(), Reason::Hit);
+            handle.release(Outcome::Success).await.unwrap();
+        }
+        let after = commands();
+        let spent: Vec<u64> = after.iter().zip(before).map(|(a, b)| a - b).collect();
+        // Looks at the server's clock are scripts, too: one or two may fall in between.
+        assert_eq!(spent[..2], [10, 10], "{spent:?}");
+        assert!(spent[2] <= 2 && spent[3] == 0, "{spent:?}");
+    });
+}
+
+#[test]
+fn a_handle_that_is_dropped_does_not_block_and_its_release_arrives() {
+    let server = Server::new();
+    RUNTIME.block_on(async {
+        let manager = manager(&server).await;
+        let handle = manager.acquire_for_domain("a.example").await.unwrap();
+        let proxy = handle.proxy_id();
+        server.signal("STOP");
+        let dropped = Instant::now();
+        drop(handle);
+        let took = dropped.elapsed();
+        server.signal("CONT");
+        manager.settled().await;
+        assert!(took < Duration::from_millis(200), "{took:?}");
+        let next = manager.acquire_for_domain("a.example").await.unwrap();
+        assert_ne!(next.proxy_id(), proxy);
+        next.mark_success();
+    });
+}
+
+#[test]
+fn a_client_that_goes_away_while_it_waits_takes_no_probe_with_it() {
+    let server = Server::new();
+    RUNTIME.block_on(async {
+        let mut config = config(Duration::from_secs(3_600));
+        // Long enough that a busy machine does not see it pass.
+        config.breaker.half_open_after = Duration::from_secs(2);
+        let builder = ProxyManager::builder().remote_storage(open(&server.url("")));
+        let manager = builder.config(config).build().unwrap();
+        let proxy = Proxy::from_url("http://192.0.2.1:8080").unwrap();
+        manager.add_proxy(proxy).await.unwrap();
+        for _ in 0..2 {
+            let handle = manager.acquire_for_domain("a.example").await.unwrap();
+            handle.release(Outcome::Failure).await.unwrap();
+        }
+        let refused = manager.acquire_for_domain("a.example").await.unwrap_err();
+        assert!(matches!(refused, Error::Exhausted { .. }), "{refused}");
+        tokio::time::sleep(Duration::from_millis(2_050)).await;
+        // The probe is due; who asks for it gives up before the server answers.
+        server.signal("STOP");
+        let patience = Duration::from_millis(50);
+        let asked = tokio::time::timeout(patience, manager.acquire_for_domain("a.example"));
+        assert!(asked.await.is_err());
+        server.signal("CONT");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        manager.settled().await;
+        let probe = manager.acquire_for_domain("a.example").await.unwrap();
+        assert!(probe.is_probe());
+        probe.mark_success();
+    });
+}
+
+#[test]
+fn while_the_server_hangs_nothing_waits_longer_than_its_deadline() {
+    let server = Server::new();
+    RUNTIME.block_on(async {
+        let builder = builder(open(&server.url("")), Duration::from_secs(3_600));
+        let manager = with_proxies(builder.storage_timeout(Duration::from_secs(1))).await;
+        manager
+            .acquire_for_domain("a.example")
+            .await
+            .unwrap()
+            .mark_success();
+        manager.settled().await;
+        server.signal("STOP");
+        let asked = Instant::now();
+        // More calls than there are instances.
+        let all: Vec<_> = (0..100)
+            .map(|i| {
+                let manager = manager.clone();
+                tokio::spawn(async move {
+                    let site = format!("site-{i}.example");
+                    manager
+                        .acquire_for_domain(&site)
+                        .await
+                        .map(|_| ())
+                        .unwrap_err()
+                })
+            })
+            .collect();
+        for task in all {
+            assert_eq!(
+                task.await.unwrap(),
+                Error::Storage(StorageError::Unavailable)
+            );
+        }
+        assert!(
+            asked.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            asked.elapsed()
+        );
+        // After a while nobody waits for it at all.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let asked = Instant::now();
+        manager.acquire_for_domain("a.example").await.unwrap_err();
+        assert!(
+            asked.elapsed() < Duration::from_millis(500),
+            "{:?}",
+            asked.elapsed()
+        );
+        server.signal("CONT");
+        let start = Instant::now();
+        while manager
+            .acquire_for_domain("a.example")
+            .await
+            .map(|h| h.mark_success())
+            .is_err()
+        {
+            assert!(start.elapsed() < Duration::from_secs(30));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+}
+
+#[test]
+fn a_server_that_is_gone_for_a_moment_is_waited_for() {
+    let mut server = Server::new();
+    let manager = RUNTIME.block_on(manager(&server));
+    RUNTIME.block_on(async {
+        manager
+            .acquire_for_domain("a.example")
+            .await
+            .unwrap()
+            .mark_success();
+        manager.settled().await;
+    });
+    server.kill();
+    let waiting = {
+        let manager = manager.clone();
+        RUNTIME.spawn(async move {
+            let handle = manager.acquire_for_domain("b.example").await;
+            handle.map(|handle| handle.mark_success())
+        })
+    };
+    thread::sleep(Duration::from_millis(300));
+    server.restart();
+    RUNTIME.block_on(waiting).unwrap().unwrap();
+}
+
+#[test]
+fn a_process_that_may_go_on_alone_keeps_its_sessions_and_joins_in_again() {
+    let mut server = Server::new();
+    let degrading = Arc::new(Degrading::new(
+        open(&server.url("")),
+        RUNTIME.handle().clone(),
+    ));
+    let health = degrading.health().clone();
+    let (a, b) = RUNTIME.block_on(async {
+        let a = with_proxies(builder(degrading.clone(), Duration::from_secs(3_600))).await;
+        (a, manager(&server).await)
+    });
+    let proxy_of = |manager: &ProxyManager, site: &str| {
+        RUNTIME.block_on(async {
+            let handle = manager.acquire_for_domain(site).await.unwrap();
+            handle.mark_success();
+            (handle.proxy_id(), handle.reason())
+        })
+    };
+    let shared: Vec<_> = (0..20)
+        .map(|n| proxy_of(&a, &format!("s{n}.example")).0)
+        .collect();
+    server.kill();
+    for (n, proxy) in shared.iter().enumerate() {
+        assert_eq!(
+            proxy_of(&a, &format!("s{n}.example")),
+            (*proxy, Reason::Hit)
+        );
+    }
+    assert!(health.is_failing());
+    // New sessions are its own, and stick.
+    let own = proxy_of(&a, "own.example");
+    assert_eq!(proxy_of(&a, "own.example"), (own.0, Reason::Hit));
+    server.restart();
+    until("it joins in again", || !health.is_failing());
+    // The server came back empty: whoever binds first decides for both.
+    let decided = proxy_of(&b, "own.example");
+    assert_eq!(proxy_of(&a, "own.example"), (decided.0, Reason::Hit));
+    assert_eq!(health.failures(), 1);
+}
+
+#[test]
+fn machines_whose_clocks_disagree_see_a_session_end_at_the_same_moment() {
+    let server = Server::new();
+    let ttl = Duration::from_secs(2);
+    RUNTIME.block_on(async {
+        let now = remora_host::Clock::now_ms(&remora_host::SystemClock::default());
+        let mut managers = Vec::new();
+        for minutes in [-10_i64, 0, 10] {
+            let clock = ManualClock::at(now.checked_add_signed(minutes * 60_000).unwrap());
+            let store = open(&server.url(""));
+            store.reached().await;
+            let builder = builder(store, ttl).clock(Arc::new(clock));
+            managers.push(with_proxies(builder).await);
+        }
+        let bound = Instant::now();
+        let first = managers[0].acquire_for_domain("a.example").await.unwrap();
+        first.mark_success();
+        for manager in &managers {
+            let handle = manager.acquire_for_domain("a.example").await.unwrap();
+            handle.mark_success();
+            let hit = handle.reason() == Reason::Hit && handle.proxy_id() == first.proxy_id();
+            assert!(hit || bound.elapsed() > ttl, "{handle:?}");
+        }
+        tokio::time::sleep_until((bound + ttl + Duration::from_millis(100)).into()).await;
+        let reasons = [2, 0, 1].map(|i| managers[i].acquire_for_domain("a.example"));
+        let [late, hits @ ..] = reasons;
+        let late = late.await.unwrap();
+        assert!(matches!(late.reason(), Reason::Rebound(_)), "{late:?}");
+        late.mark_success();
+        for hit in hits {
+            let hit = hit.await.unwrap();
+            assert_eq!(hit.reason(), Reason::Hit);
+            hit.mark_success();
+        }
+    });
+}
+
+#[test]
+fn what_is_said_to_one_manager_holds_for_all_its_instances() {
+    let server = Server::new();
+    RUNTIME.block_on(async {
+        let manager = manager(&server).await;
+        let ids: Vec<_> = manager
+            .proxies()
+            .await
+            .unwrap()
+            .iter()
+            .map(|p| p.id)
+            .collect();
+        for n in 0..100 {
+            let site = format!("s{n}.example");
+            manager
+                .acquire_for_domain(&site)
+                .await
+                .unwrap()
+                .mark_success();
+        }
+        assert!(manager.remove_proxy(ids[0]).await.unwrap());
+        assert!(manager.set_health(ids[1], false).await.unwrap());
+        for n in 0..100 {
+            let handle = manager
+                .acquire_for_domain(&format!("s{n}.example"))
+                .await
+                .unwrap();
+            assert!(!ids[..2].contains(&handle.proxy_id()));
+            handle.mark_success();
+        }
+        let bad = ProxyConfig {
+            sticky_max_requests: Some(0),
+            ..config(Duration::from_secs(1))
+        };
+        assert!(matches!(
+            manager.reconfigure(bad).await,
+            Err(Error::Invalid(_))
+        ));
+        assert_eq!(manager.plugin_traps(), 0);
+        assert_eq!(manager.pool_stats().await.unwrap().healthy, PROXIES - 2);
+    });
+}
