@@ -12,6 +12,7 @@
 mod cluster;
 mod fleet;
 mod redb_crash;
+mod redb_disk;
 mod redb_file;
 mod redis_manager;
 mod redis_server;

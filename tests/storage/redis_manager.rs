@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use remora_host::session::StickyPolicy;
 use remora_host::storage::{Degrading, RemoteStorage};
 use remora_host::{
-    BreakerConfig, Error, ManualClock, Outcome, Proxy, ProxyConfig, ProxyManager,
+    BreakerConfig, BreakerState, Error, ManualClock, Outcome, Proxy, ProxyConfig, ProxyManager,
     ProxyManagerBuilder, Reason, StorageError,
 };
 
@@ -365,5 +365,57 @@ fn what_is_said_to_one_manager_holds_for_all_its_instances() {
         ));
         assert_eq!(manager.plugin_traps(), 0);
         assert_eq!(manager.pool_stats().await.unwrap().healthy, PROXIES - 2);
+    });
+}
+
+#[test]
+fn a_report_does_not_ask_for_every_proxy() {
+    let server = Server::new();
+    RUNTIME.block_on(async {
+        let manager = manager(&server).await;
+        let more = (0..2_000)
+            .map(|i| Proxy::from_url(&format!("http://192.0.2.1:{}", 10_000 + i)).unwrap());
+        manager.add_proxies(more.collect()).await.unwrap();
+        for n in 0..2 {
+            let handle = manager
+                .acquire_for_domain(&format!("s{n}.example"))
+                .await
+                .unwrap();
+            handle.release(Outcome::Failure).await.unwrap();
+        }
+        let before = server.calls("get");
+        let stats = manager.pool_stats().await.unwrap();
+        assert_eq!((stats.total, stats.healthy), (2_005, 2_005));
+        let failures = manager.proxies().await.unwrap().into_iter();
+        let failed = failures.filter(|proxy| proxy.breaker != BreakerState::Closed { failures: 0 });
+        assert_eq!(failed.count(), 2);
+        let asked = server.calls("get") - before;
+        assert!(asked < 100, "{asked}");
+    });
+}
+
+#[test]
+fn the_sessions_of_a_fleet_stay_within_their_bound() {
+    let server = Server::new();
+    RUNTIME.block_on(async {
+        let config = ProxyConfig {
+            max_sessions: 50,
+            ..config(Duration::from_secs(3_600))
+        };
+        let mut managers = Vec::new();
+        for _ in 0..2 {
+            let builder = ProxyManager::builder().remote_storage(open(&server.url("")));
+            managers.push(with_proxies(builder.config(config.clone())).await);
+        }
+        for n in 0..300 {
+            let handle = managers[n % 2]
+                .acquire_for_domain(&format!("s{n}.example"))
+                .await
+                .unwrap();
+            handle.mark_success();
+        }
+        for manager in &managers {
+            assert_eq!(manager.pool_stats().await.unwrap().active_sessions, 50);
+        }
     });
 }

@@ -187,6 +187,7 @@ impl Plugin {
             storage,
             limits,
             deadline: Instant::now(),
+            snapshot: None,
         };
         let mut store = Store::new(self.remote_pre.engine(), state);
         store.limiter(|state| &mut state.limits);

@@ -29,8 +29,9 @@ pub(super) async fn check(path: &Path, as_json: bool) -> Result<(), Failure> {
     // Checking must not write: a record that is there already would be lost.
     file.record = None;
     // Nor need the storage be there.
-    file.check_storage().map_err(wrong)?;
-    let gateway = file.build().await.map_err(wrong)?;
+    let mut dry = file.clone();
+    dry.check_storage().map_err(wrong)?;
+    let gateway = dry.build().await.map_err(wrong)?;
     let meaning = file.explain(&addresses);
     let proxies = gateway.manager().proxies().await?;
     let proxies: Vec<Proxy> = proxies.into_iter().map(Into::into).collect();

@@ -8,6 +8,7 @@ use remora_host::{OnBad, Scope};
 
 use super::Addresses;
 use super::file::File;
+use super::storage::OnError;
 use crate::attempt::Retry;
 
 impl File {
@@ -52,6 +53,7 @@ impl File {
             ),
             ("who is heard".into(), self.heard()),
             ("a request that fails".into(), self.again()),
+            ("state lives in".into(), self.state()),
             (
                 "patience".into(),
                 format!(
@@ -133,6 +135,18 @@ impl File {
             1 => "is sent once more, through another proxy".into(),
             n => format!("is sent up to {n} times more, each time through another proxy"),
         }
+    }
+}
+
+impl File {
+    fn state(&self) -> String {
+        let kind = self.storage.kind();
+        let without = match (kind, self.on_storage_error) {
+            ("memory", _) => return "memory, and is gone with the process".into(),
+            (_, OnError::Refuse) => "requests are refused while it does not answer",
+            (_, OnError::Degrade) => "the process goes on alone while it does not answer",
+        };
+        format!("{kind}; {without}")
     }
 }
 

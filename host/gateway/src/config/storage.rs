@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use remora_host::ProxyManagerBuilder;
 use remora_host::storage::{
@@ -14,6 +15,9 @@ use tokio::runtime::Handle;
 use super::build::{BuildError, field};
 use super::file::File;
 use crate::store::Store;
+
+/// No server answers faster than that every time.
+const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// The field as it stands in the file. Never shown: there may be a password in it.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -62,7 +66,7 @@ const ACCEPTED: &str = "memory, redb:PATH (or redb:PATH?durability=immediate), r
 
 impl StorageField {
     /// What kind of storage it is: all of it that may be shown.
-    fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> &'static str {
         let kind = self.0.split(':').next().unwrap_or_default();
         let kinds = [
             "memory",
@@ -137,6 +141,10 @@ impl File {
             let accepted =
                 "only with `storage = \"memory\"`: a replay begins with an empty storage";
             return Err(field("record", "set", accepted));
+        }
+        if let Some(timeout) = self.storage_timeout.filter(|t| *t < MIN_TIMEOUT) {
+            let timeout = humantime::format_duration(timeout);
+            return Err(field("storage_timeout", timeout, "at least 10ms"));
         }
         let builder = match self.storage_timeout {
             Some(timeout) => builder.storage_timeout(timeout),

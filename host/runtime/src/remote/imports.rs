@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use remora_core::{StorageError, Table};
+use hashbrown::HashMap;
+use remora_core::{Cell, StorageError, Table};
 use tokio::time::{Instant, timeout_at};
 use wasmtime::component::{Linker, WasmStr};
 use wasmtime::{Result, StoreContextMut, StoreLimits};
@@ -21,6 +22,26 @@ pub(crate) struct RemoteState {
     pub(crate) limits: StoreLimits,
     /// When the call at hand has to be through.
     pub(crate) deadline: Instant,
+    /// Set while a report is made.
+    pub(crate) snapshot: Option<Snapshot>,
+}
+
+/// Entries of [`REPORTED`] as they were when a report began. A report looks at every proxy of the pool: a round trip
+/// for each would take longer than anybody waits.
+pub(crate) type Snapshot = HashMap<(u8, CompactString), Cell>;
+
+/// The tables that reports look at.
+pub(crate) const REPORTED: [Table; 2] = [Table::Breakers, Table::InFlight];
+
+impl RemoteState {
+    /// What the snapshot says; `None` where it is not asked.
+    fn reported(&self, table: u8, key: &str) -> Option<Option<Cell>> {
+        let snapshot = self.snapshot.as_ref()?;
+        REPORTED
+            .iter()
+            .any(|reported| reported.index() == table)
+            .then(|| snapshot.get(&(table, CompactString::from(key))).copied())
+    }
 }
 
 type Store<'a> = StoreContextMut<'a, RemoteState>;
@@ -66,9 +87,16 @@ pub(crate) fn link(linker: &mut Linker<RemoteState>) -> Result<()> {
     let mut storage = linker.instance(PROVIDED[2])?;
     storage.func_wrap_async("load", |store: Store<'_>, (table, key): (u8, WasmStr)| {
         let (way, key) = (Way::of(&store), owned(&key, &store));
+        let reported = key
+            .as_ref()
+            .ok()
+            .and_then(|key| store.data().reported(table, key));
         Box::new(async move {
             let key = key?;
-            let loaded = way.ask(table, |s, table| s.load(table, &key)).await;
+            let loaded = match reported {
+                Some(cell) => Ok(cell),
+                None => way.ask(table, |s, table| s.load(table, &key)).await,
+            };
             Ok((loaded.map(|cell| cell.map(wit::Cell::from)),))
         })
     })?;

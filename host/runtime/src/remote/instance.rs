@@ -1,17 +1,21 @@
 //! One running instance of a plugin that waits for its storage.
 
-use remora_core::{Config, Grant, Lease, Outcome, ProxySpec, Released, Request};
-use tokio::time::Instant;
+use std::sync::Arc;
+
+use remora_core::{Config, Grant, Lease, Outcome, ProxySpec, Released, Request, StorageError};
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, Func, Lift, Lower};
 
 use super::RemoteState;
 use super::exports::Exports;
+use super::imports::{REPORTED, Snapshot};
 use crate::bindings::{control, egress, sessions, types};
 use crate::convert::config::to_wit;
-use crate::error::CallError;
+use crate::error::{CallError, Error};
 use crate::instance::{asks, granted, outcome_of, proxies_of, tags_of, tried_of};
+use crate::storage::RemoteStorage;
 
 type Answer<T> = Result<T, CallError>;
 
@@ -70,6 +74,21 @@ impl RemoteInstance {
         self.store.set_epoch_deadline(self.ticks);
         let func = func.typed::<P, R>(&self.store)?;
         func.call_async(&mut self.store, params).await
+    }
+
+    /// A call that looks at every proxy.
+    async fn report<P, R>(&mut self, func: Func, params: P) -> Answer<R>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        R: ComponentNamedList + Lift + Send + Sync + 'static,
+    {
+        let state = self.store.data();
+        let looking = timeout_at(state.deadline, look(state.storage.clone()));
+        let snapshot = looking.await.unwrap_or(Err(StorageError::Unavailable));
+        self.store.data_mut().snapshot = Some(snapshot.map_err(Error::Storage)?);
+        let answer = self.call(func, params).await;
+        self.store.data_mut().snapshot = None;
+        Ok(answer?)
     }
 
     pub(crate) async fn acquire(&mut self, request: OwnedRequest) -> Answer<Grant> {
@@ -141,7 +160,7 @@ impl RemoteInstance {
 
     pub(crate) async fn stats(&mut self) -> Answer<control::PoolStats> {
         let answer: (Result<control::PoolStats, types::StorageError>,) =
-            self.call(self.exports.stats, ()).await?;
+            self.report(self.exports.stats, ()).await?;
         Ok(answer.0?)
     }
 
@@ -151,7 +170,7 @@ impl RemoteInstance {
         limit: u32,
     ) -> Answer<Vec<control::ProxyStatus>> {
         let answer: (Result<Vec<control::ProxyStatus>, types::StorageError>,) =
-            self.call(self.exports.proxies, (offset, limit)).await?;
+            self.report(self.exports.proxies, (offset, limit)).await?;
         Ok(answer.0?)
     }
 
@@ -187,4 +206,24 @@ impl RemoteInstance {
             self.call(self.exports.list, (cursor, limit)).await?;
         Ok(answer.0?)
     }
+}
+
+/// How many entries a page has.
+const PAGE: u32 = 1_024;
+
+async fn look(storage: Arc<dyn RemoteStorage>) -> Result<Snapshot, StorageError> {
+    let mut snapshot = Snapshot::new();
+    for table in REPORTED {
+        let mut cursor = None;
+        loop {
+            let page = storage.scan(table, cursor, PAGE).await?;
+            let entries = page.entries.into_iter();
+            snapshot.extend(entries.map(|(key, cell)| ((table.index(), key.into()), cell)));
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(snapshot)
 }

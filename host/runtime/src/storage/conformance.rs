@@ -8,9 +8,11 @@
 //! }
 //! ```
 
-use std::collections::{HashMap, HashSet};
+mod expiry;
+mod races;
+
+use std::collections::HashSet;
 use std::fmt::Debug;
-use std::thread;
 
 use remora_core::{Cell, Exchange, MAX_KEY_LEN, Storage, StorageError, Table};
 
@@ -53,19 +55,19 @@ pub const CHECKS: [Check; 11] = [
     },
     Check {
         name: "of many writers at once exactly one wins each round",
-        check: one_winner,
+        check: races::one_winner,
     },
     Check {
         name: "of many creators of an entry exactly one wins",
-        check: one_creator,
+        check: races::one_creator,
     },
     Check {
         name: "the first to expire come first, and are counted",
-        check: expiry_order,
+        check: expiry::expiry_order,
     },
     Check {
         name: "an entry that does not expire is not in the queue for expiry",
-        check: never,
+        check: expiry::never,
     },
     Check {
         name: "a scan in pages answers every entry that stays",
@@ -77,7 +79,7 @@ pub const CHECKS: [Check; 11] = [
     },
     Check {
         name: "an entry past its expiry is answered as it was or not at all, and gives way to a new one",
-        check: expired,
+        check: expiry::expired,
     },
     Check {
         name: "a cell may hold every number",
@@ -193,126 +195,6 @@ fn conflict(store: &(dyn Storage + Send + Sync)) -> Answer {
     )
 }
 
-const WRITERS: u64 = 8;
-
-fn one_winner(store: &(dyn Storage + Send + Sync)) -> Answer {
-    const ROUNDS: u64 = 500;
-    let table = Table::Breakers;
-    set(store, table, "counter", None, Some(&cell(0, Cell::NEVER)))?;
-    let count = || -> Answer {
-        for _ in 0..ROUNDS {
-            let mut seen = store.load(table, "counter").map_err(failed)?;
-            loop {
-                let Some(current) = seen else {
-                    return Err("the entry is gone".into());
-                };
-                let next = cell(current.words[0] + 1, Cell::NEVER);
-                match set(store, table, "counter", Some(&current), Some(&next))? {
-                    Exchange::Stored => break,
-                    Exchange::Conflict(other) => seen = other,
-                }
-            }
-        }
-        Ok(())
-    };
-    thread::scope(|scope| {
-        let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(count)).collect();
-        writers
-            .into_iter()
-            .try_for_each(|w| w.join().map_err(|_| "a writer panicked".to_owned())?)
-    })?;
-    let value = store.load(table, "counter").map_err(failed)?;
-    same(
-        "increments",
-        value,
-        Some(cell(ROUNDS * WRITERS, Cell::NEVER)),
-    )
-}
-
-fn one_creator(store: &(dyn Storage + Send + Sync)) -> Answer {
-    for round in 0..200 {
-        let key = format!("round-{round}");
-        let create = |i: u64| set(store, Table::Sessions, &key, None, Some(&cell(i, LATER)));
-        let answers: Vec<Exchange> = thread::scope(|scope| {
-            let creators: Vec<_> = (0..WRITERS)
-                .map(|i| scope.spawn(move || create(i)))
-                .collect();
-            let joined = creators.into_iter().map(|c| c.join());
-            joined
-                .map(|answer| answer.map_err(|_| "a creator panicked".to_owned())?)
-                .collect::<Result<_, String>>()
-        })?;
-        let winners = answers.iter().filter(|a| **a == Exchange::Stored).count();
-        same("winners", winners, 1)?;
-        let held = store.load(Table::Sessions, &key).map_err(failed)?;
-        for answer in answers {
-            if let Exchange::Conflict(seen) = answer {
-                same("what a loser was shown", seen, held)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn expiry_order(store: &(dyn Storage + Send + Sync)) -> Answer {
-    let table = Table::Blocks;
-    let mut held = HashMap::new();
-    for i in 0..300_u64 {
-        // In no order: 7 has no divisor in common with 300.
-        let value = cell(i, LATER + i * 7 % 300);
-        set(store, table, &format!("key-{i}"), None, Some(&value))?;
-        held.insert(format!("key-{i}"), value);
-    }
-    for i in (0..300_u64).step_by(3) {
-        let key = format!("key-{i}");
-        let (old, new) = (held[&key], cell(i, LATER + 1_000 + i));
-        let new = (i % 2 == 0).then_some(new);
-        set(store, table, &key, Some(&old), new.as_ref())?;
-        match new {
-            Some(new) => held.insert(key, new),
-            None => held.remove(&key),
-        };
-    }
-    let mut wanted: Vec<(u64, String)> = held
-        .iter()
-        .map(|(key, cell)| (cell.expires_at, key.clone()))
-        .collect();
-    wanted.sort();
-    for limit in [0, 1, 5, 1_000] {
-        let head = store.first_to_expire(table, limit).map_err(failed)?;
-        same("population", head.population, held.len() as u64)?;
-        let got = head
-            .entries
-            .iter()
-            .map(|(key, cell)| (cell.expires_at, key.clone()));
-        let first: Vec<_> = wanted.iter().take(limit as usize).cloned().collect();
-        same("the first to expire", got.collect::<Vec<_>>(), first)?;
-    }
-    Ok(())
-}
-
-fn never(store: &(dyn Storage + Send + Sync)) -> Answer {
-    let table = Table::Sessions;
-    let (kept, expiring) = (cell(1, Cell::NEVER), cell(1, LATER));
-    set(store, table, "kept", None, Some(&kept))?;
-    let head = store.first_to_expire(table, 10).map_err(failed)?;
-    same("head", (head.population, head.entries.len()), (0, 0))?;
-    set(store, table, "kept", Some(&kept), Some(&expiring))?;
-    let head = store.first_to_expire(table, 10).map_err(failed)?;
-    same(
-        "head once it expires",
-        (head.population, head.entries.len()),
-        (1, 1),
-    )?;
-    set(store, table, "kept", Some(&expiring), Some(&kept))?;
-    let head = store.first_to_expire(table, 10).map_err(failed)?;
-    same(
-        "head once it does not",
-        (head.population, head.entries.len()),
-        (0, 0),
-    )
-}
-
 fn scan(store: &(dyn Storage + Send + Sync)) -> Answer {
     let table = Table::Sessions;
     let keys: HashSet<String> = (0..500).map(|i| format!("stays-{i}")).collect();
@@ -371,32 +253,6 @@ fn pair(store: &(dyn Storage + Send + Sync)) -> Answer {
     ] {
         let loaded = store.load_pair(first, second).map_err(failed)?;
         same("a pair", loaded, wanted)?;
-    }
-    Ok(())
-}
-
-fn expired(store: &(dyn Storage + Send + Sync)) -> Answer {
-    for (i, expires_at) in [0, 1, 1_000_000_000_000].into_iter().enumerate() {
-        let (key, old) = (format!("key-{i}"), cell(1, expires_at));
-        let new = cell(2, LATER);
-        set(store, Table::Sessions, &key, None, Some(&old))?;
-        let mut seen = store.load(Table::Sessions, &key).map_err(failed)?;
-        if seen.is_some() {
-            same("an expired entry", seen, Some(old))?;
-        }
-        // It may be dropped in between.
-        while let Exchange::Conflict(current) =
-            set(store, Table::Sessions, &key, seen.as_ref(), Some(&new))?
-        {
-            if current == seen || current.is_some_and(|current| current != old) {
-                return Err(format!(
-                    "{seen:?} was seen, and it is {current:?} that is there"
-                ));
-            }
-            seen = current;
-        }
-        let held = store.load(Table::Sessions, &key).map_err(failed)?;
-        same("the new entry", held, Some(new))?;
     }
     Ok(())
 }

@@ -128,14 +128,13 @@ impl RedbStore {
     pub fn open(path: impl AsRef<Path>, options: RedbOptions) -> Result<Self, RedbError> {
         let path = path.as_ref().to_owned();
         let memory = Arc::new(MemoryProxyStore::default());
-        let clock = SystemClock::default();
         let mut file = StateFile::open(&path)?;
-        let last_seen_ms = file.load(&memory, clock.now_ms())?;
+        let last_seen_ms = file.load(&memory, SystemClock::default().now_ms())?;
         let journal = Arc::new(Journal::new(options));
         let health = Arc::new(Health::new());
         let writer = writer::Writer {
             file,
-            clock,
+            clock: SystemClock::not_before(last_seen_ms),
             memory: memory.clone(),
             journal: journal.clone(),
             health: health.clone(),

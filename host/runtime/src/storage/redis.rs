@@ -122,7 +122,10 @@ impl RedisStorage {
                 Err(error) => error,
             };
             match Verdict::of(&error) {
-                Verdict::Refused(answer) => return Err(answer),
+                Verdict::Refused(answer) => {
+                    self.link.refused(&error);
+                    return Err(answer);
+                }
                 Verdict::NotNow => {}
                 Verdict::Lost => self.link.doubt(&error),
                 Verdict::Replica => self.link.leave(&error),

@@ -32,8 +32,8 @@ impl ServerClock {
     }
 
     /// The server said `at_ms` to a question that was sent at `asked` and answered now. The better of the old look
-    /// and this one is kept.
-    pub(super) fn looked(&self, at_ms: u64, asked: Instant) {
+    /// and this one is kept; of another server than before (`other`), this one.
+    pub(super) fn looked(&self, at_ms: u64, asked: Instant, other: bool) {
         let error = asked.elapsed() / 2;
         let look = Known {
             at_ms,
@@ -42,14 +42,9 @@ impl ServerClock {
         };
         let mut known = self.known.write();
         let worse = known.is_some_and(|old| old.error_now() < error);
-        if !worse {
+        if other || !worse {
             *known = Some(look);
         }
-    }
-
-    /// Another server answers now, with another clock.
-    pub(super) fn forget(&self) {
-        *self.known.write() = None;
     }
 }
 
@@ -67,12 +62,11 @@ mod tests {
     fn a_quick_answer_is_not_replaced_by_a_slow_one() {
         let clock = ServerClock::default();
         assert_eq!(clock.now_ms(), None);
-        clock.looked(5_000_000, Instant::now());
+        clock.looked(5_000_000, Instant::now(), false);
         let slow = Instant::now().checked_sub(Duration::from_secs(4)).unwrap();
-        clock.looked(9_000_000, slow);
+        clock.looked(9_000_000, slow, false);
         assert!((5_000_000..5_100_000).contains(&clock.now_ms().unwrap()));
-        clock.forget();
-        clock.looked(9_000_000, slow);
+        clock.looked(9_000_000, slow, true);
         assert!(clock.now_ms().unwrap() > 9_000_000);
     }
 }

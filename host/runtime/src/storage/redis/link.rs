@@ -29,6 +29,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long the pause before another attempt to connect is at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
+/// How often it is said that a server refuses.
+const SAID_EVERY: Duration = Duration::from_secs(10);
+
 /// Many calls share it: they are pipelined.
 #[derive(Clone)]
 pub(super) enum Connection {
@@ -142,6 +145,7 @@ pub(super) struct Link {
     pub(super) health: Arc<Health>,
     /// Which run of which server answered last.
     run: Mutex<String>,
+    refused_at: Mutex<Option<Instant>>,
 }
 
 impl Link {
@@ -159,9 +163,8 @@ impl Link {
             clock: ServerClock::default(),
             health: Arc::new(Health::new()),
             run: Mutex::default(),
+            refused_at: Mutex::default(),
         });
-        // Not yet a failure, but no answer either.
-        link.health.failed();
         let runtime = tokio::runtime::Handle::try_current();
         let runtime = runtime.map_err(|_| RedisOpenError::NoRuntime)?;
         runtime.spawn(keep(Arc::downgrade(&link)));
@@ -197,6 +200,16 @@ impl Link {
         self.doubted.notify_one();
     }
 
+    /// A server that works has refused a call. Said now and then, not with every call.
+    pub(super) fn refused(&self, error: &RedisError) {
+        let mut said_at = self.refused_at.lock();
+        if said_at.is_none_or(|at| at.elapsed() >= SAID_EVERY) {
+            *said_at = Some(Instant::now());
+            let (server, error) = (self.options.shown(), reason(error));
+            tracing::error!(server, error, "the storage refuses");
+        }
+    }
+
     /// The server is not the one that takes changes any more: the name may stand for another one by now.
     pub(super) fn leave(&self, error: &RedisError) {
         self.current.store(None);
@@ -222,19 +235,18 @@ impl Link {
         let answer = answer.map_err(|_| timed_out())??;
         let (seconds, micros, run): (u64, u64, String) = redis::from_redis_value(answer)?;
         let before = std::mem::replace(&mut *self.run.lock(), run.clone());
-        if !before.is_empty() && before != run {
+        let (first, other) = (before.is_empty(), before != run);
+        let now_ms = seconds.saturating_mul(1_000).saturating_add(micros / 1_000);
+        self.clock.looked(now_ms, asked, other);
+        let server = self.options.shown();
+        if other && !first {
             self.health.failed_over();
-            self.clock.forget();
-            let server = self.options.shown();
             tracing::warn!(
                 server,
                 "another server, or the same one after a restart, answers now: changes of the last moments may be lost"
             );
         }
-        let now_ms = seconds.saturating_mul(1_000).saturating_add(micros / 1_000);
-        self.clock.looked(now_ms, asked);
-        if self.health.recovered() {
-            let server = self.options.shown();
+        if self.health.recovered() || (first && other) {
             tracing::info!(server, "the storage answers");
         }
         Ok(())
