@@ -4,7 +4,7 @@ TARGET := wasm32-unknown-unknown
 # What the end-to-end tests run against, and the package that has it.
 PARTS := tinyproxy:tinyproxy-bin nginx:nginx-light curl:curl openssl:openssl squid:squid-openssl microsocks:microsocks redis-server:redis-server faketime:faketime
 
-.PHONY: all demo test lint bench bench-gateway wasm doc fmt setup parts clean
+.PHONY: all demo test lint bench bench-gateway bench-storage wasm doc fmt setup parts clean
 
 all: setup
 	cargo build --release
@@ -35,6 +35,10 @@ bench: setup
 bench-gateway: setup
 	@command -v haproxy >/dev/null || PATH="$$PATH:/usr/sbin" command -v haproxy >/dev/null || $(MAKE) parts PARTS=haproxy:haproxy
 	cargo bench --package remora --bench gateway
+
+## bench-storage: what a decision costs on each storage (docs/storage.md)
+bench-storage: setup parts
+	cargo bench --package remora-host --bench storage
 
 ## wasm: the component for other hosts, as target/remora.wasm and target/remora-sites.wasm
 wasm: setup
