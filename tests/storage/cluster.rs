@@ -71,8 +71,8 @@ impl Cluster {
         format!("redis-cluster://{}/{rest}", nodes.join(","))
     }
 
-    /// kill -9 of the node that decides over a key; its replica takes over. The replica has not heard of the last
-    /// tenth of a second.
+    /// kill -9 of the node that decides over a key; its replica takes over. A tenth of a second before, the replica's
+    /// connection is cut: it may not have caught up.
     pub fn kill_master_of(&mut self, key: &str) {
         let slot = self.nodes[0].cli(&["CLUSTER", "KEYSLOT", key]);
         let slot: u32 = slot.parse().unwrap();
@@ -87,7 +87,7 @@ impl Cluster {
             .lines()
             .map(|line| line.split(' ').collect())
             .collect();
-        let holds = |range: &&str| {
+        let holds = |range: &&str| -> bool {
             let (from, to) = range.split_once('-').unwrap_or((range, range));
             let number = |text: &str| text.parse::<u32>().ok();
             let range = number(from).zip(number(to));
@@ -97,7 +97,7 @@ impl Cluster {
         let live = nodes.iter().filter(|node| !node[2].contains("fail"));
         let master = live
             .clone()
-            .find(|node| node[2].contains("master") && node[8..].iter().any(|range| holds(range)));
+            .find(|node| node[2].contains("master") && node[8..].iter().any(holds));
         let master = master.unwrap();
         let place = |node: &[&str]| {
             let port: u16 = node[1].split(['@', ':']).nth(1).unwrap().parse().unwrap();
