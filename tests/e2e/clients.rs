@@ -112,10 +112,16 @@ fn only_known_clients_are_heard_where_there_are_users() {
         .unwrap();
     assert!(String::from_utf8_lossy(&refused.stderr).contains("407"));
     exit_as(&world, "alice:alices-s3cret", &url);
+    exit_as(&world, "alice-session-9:alices-s3cret", &url);
     exit_as(
         &world,
         "bob-session-9:bobs-s3cret",
         &world.https(HOSTS[0], "/"),
+    );
+    let sessions = world.admin("/sessions").1;
+    assert!(
+        sessions.contains("#alice/9") && sessions.contains("#bob/9"),
+        "{sessions}"
     );
     assert!(!world.log().contains("s3cret"), "{}", world.log());
 }

@@ -309,7 +309,13 @@ fn on_sighup_the_file_is_read_again_and_sessions_stay() {
         "{text}\n[[proxy]]\nurl = \"http://nowhere.example:1/x\"\n"
     ));
     assert!(world.log().contains("`proxy[3].url`"), "{}", world.log());
+    // What only the plugin knows to be wrong, and a file that is empty for a moment.
+    change(&(text.replace("10m", "1s") + "\nweight = 0\n"));
+    change("");
+    assert!(world.log().contains("there is no [[proxy]]"));
     assert_eq!(world.stats()["total"], 3);
+    let sessions = world.admin("/sessions").1;
+    assert!(sessions.contains(HOSTS[0]), "still ten minutes: {sessions}");
 
     // Without the last of three, and with another time to live.
     let (kept, _) = text.rsplit_once("[[proxy]]").unwrap();
@@ -323,6 +329,50 @@ fn on_sighup_the_file_is_read_again_and_sessions_stay() {
         assert_ne!(world.exit(host), "127.0.0.13");
     }
     assert!(!world.log().contains(PASSWORD));
+}
+
+#[test]
+fn a_reload_does_not_open_a_gateway_that_others_reach_to_everybody() {
+    let users = "[[user]]\nname = \"alice\"\npassword = \"alices-s3cret\"\n";
+    let world = World::new(1, &sticky("10m", users));
+    // As bound: an address that others reach, if this machine has one to spare.
+    let text = fs::read_to_string(world.config()).unwrap();
+    let port = crate::parts::free_port();
+    let config = world.dir.path().join("open.toml");
+    let open = text.replace(
+        &format!("listen = \"127.0.0.1:{}\"", world.gateway),
+        &format!("listen = \"0.0.0.0:{port}\""),
+    );
+    let open = open
+        .lines()
+        .filter(|line| !line.starts_with("admin"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    fs::write(&config, &open).unwrap();
+    let log = world.dir.path().join("open.log");
+    let mut serve = remora();
+    serve.arg("serve").arg("--config").arg(&config);
+    let served = crate::parts::Process::start(&mut serve, &log, port);
+    let anybody = || {
+        let proxy = format!("http://127.0.0.1:{port}");
+        let output = world
+            .curl(&world.http(HOSTS[0], "/"), &["-x", &proxy])
+            .output();
+        crate::parts::Answer::read(output.unwrap()).status
+    };
+    assert_eq!(anybody(), 407);
+    fs::write(
+        &config,
+        open.replace("0.0.0.0", "127.0.0.1").replace(users, ""),
+    )
+    .unwrap();
+    served.signal("-HUP");
+    crate::parts::until("it has been read", || {
+        fs::read_to_string(&log)
+            .unwrap()
+            .contains("nothing has changed")
+    });
+    assert_eq!(anybody(), 407);
 }
 
 #[test]

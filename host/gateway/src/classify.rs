@@ -12,6 +12,8 @@ pub(crate) enum Fault {
     Connect,
     /// No connection within `timeouts.connect`.
     ConnectTimeout,
+    /// This machine has no file descriptor or port left for a connection.
+    Exhausted,
     /// No TLS with the upstream proxy: it speaks none, or its certificate does not hold.
     Tls,
     /// The SOCKS5 proxy did not come to terms, or does not reach the target.
@@ -39,6 +41,7 @@ impl Fault {
             Self::ConnectTimeout | Self::HeadTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ClientBroke => StatusCode::BAD_REQUEST,
             Self::ClientStalled => StatusCode::REQUEST_TIMEOUT,
+            Self::Exhausted => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -48,6 +51,7 @@ impl Fault {
         match self {
             Self::Connect => "connection_refused",
             Self::ConnectTimeout => "connection_timeout",
+            Self::Exhausted => "proxy_internal_error",
             Self::Tls => "tls_protocol_error",
             Self::Socks => "destination_unavailable",
             Self::Resolve => "dns_error",
@@ -64,6 +68,7 @@ impl fmt::Display for Fault {
         f.write_str(match self {
             Self::Connect => "the upstream proxy cannot be reached",
             Self::ConnectTimeout => "the upstream proxy did not accept the connection in time",
+            Self::Exhausted => "remora has no file descriptor or port left for a connection",
             Self::Tls => "no TLS with the upstream proxy, or its certificate does not hold",
             Self::Socks => "the SOCKS5 proxy refused, or does not reach the target",
             Self::Resolve => "the target's name does not resolve here",
@@ -150,7 +155,9 @@ impl Verdicts {
                 Outcome::Blocked => Outcome::Blocked,
                 _ => Outcome::Failure,
             },
-            Fault::ClientBroke | Fault::ClientStalled | Fault::Resolve => Outcome::Cancelled,
+            Fault::ClientBroke | Fault::ClientStalled | Fault::Resolve | Fault::Exhausted => {
+                Outcome::Cancelled
+            }
             _ => Outcome::Failure,
         }
     }
@@ -247,6 +254,7 @@ mod tests {
             (Fault::ClientBroke, 400),
             (Fault::ClientStalled, 408),
             (Fault::Resolve, 502),
+            (Fault::Exhausted, 503),
         ] {
             assert_eq!(
                 (verdict(fault), fault.status().as_u16()),

@@ -65,12 +65,14 @@ impl Clients {
 
     /// Takes what is meant for the gateway out of a request's headers, and says what it is.
     pub(crate) fn hear(&self, headers: &mut HeaderMap) -> Result<Wishes, Refused> {
+        let mut user = None;
         let mut wishes = match credentials(headers.get(PROXY_AUTHORIZATION)) {
-            Some((user, password)) => {
-                let (name, wishes) = read(&user)?;
+            Some((given, password)) => {
+                let (name, wishes) = read(&given)?;
                 if !self.knows(name, &password) {
                     return Err(Refused::Unknown);
                 }
+                user = (!self.users.is_empty()).then(|| name.to_owned());
                 wishes
             }
             None if self.users.is_empty() => Wishes::default(),
@@ -84,6 +86,10 @@ impl Clients {
             })?;
             wishes.session = Some(id.to_owned());
         }
+        // What one user calls a session is nothing to another one.
+        if let (Some(user), Some(id)) = (user, &mut wishes.session) {
+            *id = format!("{user}/{id}");
+        }
         Ok(wishes)
     }
 
@@ -91,7 +97,7 @@ impl Clients {
         if self.users.is_empty() {
             return true;
         }
-        // A name that is not known takes as long as one that is.
+        // Compared even where the name is not known, so that a wrong name is not refused sooner than a wrong password.
         let known = self.users.get(name);
         let expected = known.map_or("", String::as_str);
         let same: bool = expected.as_bytes().ct_eq(password.as_bytes()).into();
@@ -231,7 +237,7 @@ mod tests {
         assert_eq!(hear(headers("bob", "")), Err(Refused::Unknown));
         assert_eq!(hear(headers("bob", "s3cret")), Err(Refused::Unknown));
         let heard = hear(headers("alice-session-7", "s3cret"));
-        assert_eq!(heard, Ok(wishes(Some("7"), &[], None)));
+        assert_eq!(heard, Ok(wishes(Some("alice/7"), &[], None)));
         assert!(!format!("{clients:?}").contains("s3cret"));
     }
 

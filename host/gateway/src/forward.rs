@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
-use hyper::{Response, Version};
+use hyper::{Response, Version, header};
 use remora_host::Outcome;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -28,6 +28,9 @@ pub(crate) struct Tracked {
     verdict: Option<(Ticket, Outcome)>,
     /// It is given up when nothing has come for so long.
     idle: Duration,
+    complete: bool,
+    /// Whether the connection is authenticated, and so the client's alone.
+    is_owned: bool,
     waiting_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -47,8 +50,11 @@ pub(crate) fn answer(
     upload: Upload,
     verdict: Option<(Ticket, Outcome)>,
     idle: Duration,
+    is_owned: bool,
 ) -> Response<Body> {
     let (mut head, body) = response.into_parts();
+    let is_owned =
+        is_owned || headers::authenticate_a_connection(&head.headers, header::WWW_AUTHENTICATE);
     headers::strip(&mut head.headers);
     head.version = Version::HTTP_11;
     let tracked = Tracked {
@@ -57,6 +63,8 @@ pub(crate) fn answer(
         shelf: Some(shelf),
         verdict,
         idle,
+        complete: false,
+        is_owned,
         waiting_since: None,
         timer: None,
     };
@@ -70,8 +78,9 @@ impl Tracked {
             ticket.finish(outcome.unwrap_or(if_complete));
         }
         if let Some(shelf) = self.shelf.take()
-            && self.body.is_end_stream()
+            && (self.complete || self.body.is_end_stream())
             && self.upload.is_over()
+            && !self.is_owned
         {
             shelf.keep();
         }
@@ -117,6 +126,11 @@ impl hyper::body::Body for Tracked {
             }
             Poll::Ready(Some(Ok(frame))) => {
                 self.waiting_since = None;
+                if frame.is_trailers() {
+                    // Nothing follows them, and nobody asks again.
+                    self.complete = true;
+                    self.end(None);
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {

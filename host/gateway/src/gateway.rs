@@ -193,7 +193,8 @@ impl Gateway {
             let fault = match sent {
                 // Meant for remora, not for the client: it is remora's credentials that are wrong.
                 Ok((response, _))
-                    if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED =>
+                    if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+                        && upstream.answers_itself() =>
                 {
                     Fault::Credentials
                 }
@@ -210,7 +211,8 @@ impl Gateway {
                         ticket = next;
                         continue;
                     }
-                    return forward::answer(response, shelf, upload, verdict, timeouts.idle);
+                    let owned = outgoing.owns_its_connection();
+                    return forward::answer(response, shelf, upload, verdict, timeouts.idle, owned);
                 }
                 Err(fault) => fault,
             };
@@ -264,7 +266,11 @@ impl Gateway {
             ticket.set_status(fault.status());
             let outcome = verdicts.fault(host, fault);
             match attempts
-                .after(ticket, outcome, fault != Fault::Resolve)
+                .after(
+                    ticket,
+                    outcome,
+                    !matches!(fault, Fault::Resolve | Fault::Exhausted),
+                )
                 .await
             {
                 Some(next) => ticket = next,

@@ -16,6 +16,10 @@ const HOP_BY_HOP: [HeaderName; 6] = [
 /// Removes what belongs to the connection that the message came on: hop-by-hop fields, those that
 /// `Connection` names, and everything that begins with `Proxy-`.
 pub(crate) fn strip(headers: &mut HeaderMap) {
+    // RFC 9112 §6.3: where both are there, it is not the length that holds.
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -33,6 +37,18 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether one of the fields of this name is of a scheme that authenticates a connection rather than a request
+/// (RFC 4559 §6).
+pub(crate) fn authenticate_a_connection(headers: &HeaderMap, name: HeaderName) -> bool {
+    let fields = headers.get_all(name);
+    fields.iter().any(|value| {
+        let scheme = value.as_bytes().split(|b| *b == b' ').next();
+        scheme.is_some_and(|scheme| {
+            scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,6 +64,7 @@ mod tests {
             ("proxy-connection", "keep-alive"),
             ("te", "trailers"),
             ("transfer-encoding", "chunked"),
+            ("content-length", "3"),
             ("upgrade", "h2c"),
             ("cookie", "a=b"),
             ("authorization", "Bearer x"),

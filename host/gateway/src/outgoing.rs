@@ -28,10 +28,6 @@ impl Outgoing {
         head.headers.remove(header::EXPECT);
         // RFC 9112 §3.2.2: what the request line says holds, whatever `Host` says.
         if let Some(authority) = target.authority()
-            && head
-                .headers
-                .get(header::HOST)
-                .is_none_or(|host| host != authority.as_str())
             && let Ok(host) = HeaderValue::from_str(authority.as_str())
         {
             head.headers.insert(header::HOST, host);
@@ -65,7 +61,18 @@ impl Outgoing {
         *request.uri_mut() = self.uri.clone();
         *request.version_mut() = Version::HTTP_11;
         request.headers_mut().clone_from(&self.headers);
+        if self.upload.is_of_unknown_length() {
+            // Without a word hyper takes it that a GET has no body.
+            let chunked = HeaderValue::from_static("chunked");
+            let headers = request.headers_mut();
+            headers.insert(header::TRANSFER_ENCODING, chunked);
+        }
         Some(request)
+    }
+
+    /// Whether it authenticates the connection that it is sent on, as NTLM does: nobody else may use that.
+    pub(crate) fn owns_its_connection(&self) -> bool {
+        headers::authenticate_a_connection(&self.headers, header::AUTHORIZATION)
     }
 
     /// Whether it may be sent twice: nothing happens the second time that did not the first
@@ -74,10 +81,15 @@ impl Outgoing {
         self.method.is_idempotent() && self.upload.is_whole()
     }
 
+    /// Whether it may be sent twice however far it got the first time: there is no body that would be gone.
+    pub(crate) fn is_always_repeatable(&self) -> bool {
+        self.method.is_idempotent() && self.upload.is_none()
+    }
+
     /// Whether it may be sent to somebody else after this fault.
     pub(crate) fn survives(&self, fault: Fault) -> bool {
         match fault {
-            Fault::ClientBroke | Fault::ClientStalled | Fault::Resolve => false,
+            Fault::ClientBroke | Fault::ClientStalled | Fault::Resolve | Fault::Exhausted => false,
             // It may have reached the target.
             Fault::HeadTimeout | Fault::Reset => self.is_repeatable(),
             _ => self.upload.is_whole(),

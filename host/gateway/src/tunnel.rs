@@ -62,6 +62,8 @@ impl Tunnel {
                     }
                     () = sleep(self.idle) => if moved.load(Ordering::Relaxed) == before {
                         tracing::debug!("a tunnel ended: nothing moved");
+                        // Where it has not even asked for anything, nobody is to blame.
+                        left.store(true, Ordering::Relaxed);
                         break;
                     }
                 }

@@ -64,6 +64,17 @@ impl Upload {
         })
     }
 
+    /// Whether there is no body at all.
+    pub(crate) fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Whether there is a body, and the client has not said how long it is.
+    pub(crate) fn is_of_unknown_length(&self) -> bool {
+        let shared = self.0.as_ref();
+        shared.is_some_and(|shared| shared.size.exact().is_none())
+    }
+
     /// Whether all of it can still be sent.
     pub(crate) fn is_whole(&self) -> bool {
         let shared = self.0.as_ref();

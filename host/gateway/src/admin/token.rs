@@ -6,6 +6,8 @@ use std::sync::Arc;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use subtle::ConstantTimeEq;
 
+const BEARER: &[u8] = b"Bearer ";
+
 /// A secret that the configuration and the operator share.
 #[derive(Clone)]
 pub struct Token(Arc<str>);
@@ -19,7 +21,9 @@ impl Token {
     /// Whether these headers show it. Takes as long whatever is wrong with what they show.
     pub(super) fn is_shown_in(&self, headers: &HeaderMap) -> bool {
         let shown = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
-        let shown = shown.and_then(|value| value.strip_prefix(b"Bearer "));
+        let shown = shown.and_then(|value| value.split_at_checked(BEARER.len()));
+        let shown = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(BEARER));
+        let shown = shown.map(|(_, token)| token);
         shown.is_some_and(|shown| shown.ct_eq(self.0.as_bytes()).into())
     }
 }
@@ -42,7 +46,7 @@ mod tests {
             headers.insert(AUTHORIZATION, value.parse().unwrap());
             token.is_shown_in(&headers)
         };
-        assert!(shows("Bearer s3cret"));
+        assert!(shows("Bearer s3cret") && shows("bearer s3cret"));
         for wrong in [
             "Bearer s3cre",
             "Bearer s3cret2",

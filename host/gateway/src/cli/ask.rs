@@ -123,7 +123,9 @@ impl Ask<'_> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         let mut request = Request::get(path).header(header::HOST, admin.to_string());
-        if let Some(token) = file.as_ref().and_then(|file| file.admin_token.as_ref()) {
+        // The token is for the gateway of the file, not for whoever listens somewhere else.
+        let own = file.as_ref().filter(|file| file.admin == Some(admin));
+        if let Some(token) = own.and_then(|file| file.admin_token.as_ref()) {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.0));
         }
         let request = request.body(Empty::<Bytes>::new())?;

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::{Failure, table};
 use crate::admin::answers::Proxy;
-use crate::config::{self, ConfigError};
+use crate::config::{self, Addresses, ConfigError, File};
+use crate::gateway::Gateway;
 
 /// `remora check --json`
 #[derive(Serialize)]
@@ -17,8 +18,9 @@ struct Checked<'a> {
     note: Option<&'a str>,
 }
 
-pub(super) async fn check(path: &Path, as_json: bool) -> Result<(), Failure> {
-    let mut file = config::read(path)?;
+/// Makes all that the file says without touching what it names: nothing listens, nothing is written, and the storage
+/// need not be there.
+pub(super) async fn dry(path: &Path, file: &File) -> Result<(Addresses, Gateway), Failure> {
     let wrong = |error| ConfigError::Build {
         path: path.display().to_string(),
         error,
@@ -26,12 +28,15 @@ pub(super) async fn check(path: &Path, as_json: bool) -> Result<(), Failure> {
     let addresses = file.addresses().map_err(wrong)?;
     file.limits().map_err(wrong)?;
     file.admin().map_err(wrong)?;
-    // Checking must not write: a record that is there already would be lost.
-    file.record = None;
-    // Nor need the storage be there.
     let mut dry = file.clone();
+    dry.record = None;
     dry.check_storage().map_err(wrong)?;
-    let gateway = dry.build().await.map_err(wrong)?;
+    Ok((addresses, dry.build().await.map_err(wrong)?))
+}
+
+pub(super) async fn check(path: &Path, as_json: bool) -> Result<(), Failure> {
+    let file = config::read(path)?;
+    let (addresses, gateway) = dry(path, &file).await?;
     let meaning = file.explain(&addresses);
     let proxies = gateway.manager().proxies().await?;
     let proxies: Vec<Proxy> = proxies.into_iter().map(Into::into).collect();

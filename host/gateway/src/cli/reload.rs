@@ -5,18 +5,34 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-use super::Failure;
+use super::{Failure, check};
 use crate::config::{self, ConfigError, File};
 use crate::gateway::Gateway;
 
-/// Applies what is in the file now. All of it is checked before any of it is applied.
-pub(super) async fn reload(path: &Path, old: &File, gateway: &Gateway) -> Result<File, Failure> {
-    let new = config::read(path)?;
+/// Reads the file again. All of it is checked, as `remora check` does, before any of it is applied; `old` is what
+/// the gateway runs with.
+pub(super) async fn read(path: &Path, old: &File) -> Result<File, Failure> {
+    let mut new = config::read(path)?;
+    for field in new.needs_restart(old) {
+        tracing::warn!("`{field}` has changed: that takes a restart");
+    }
+    // The sockets stay where they are: what the file says of clients has to be good enough for them.
+    new.stay_at(old);
+    check::dry(path, &new).await?;
+    Ok(new)
+}
+
+/// Applies it.
+pub(super) async fn apply(
+    path: &Path,
+    old: &File,
+    new: &File,
+    gateway: &Gateway,
+) -> Result<(), Failure> {
     let wrong = |error| ConfigError::Build {
         path: path.display().to_string(),
         error,
     };
-    new.addresses().map_err(wrong)?;
     let settings = new.settings().map_err(wrong)?;
     let proxies = new.proxies().map_err(wrong)?;
     let mut stay = HashSet::new();
@@ -38,13 +54,10 @@ pub(super) async fn reload(path: &Path, old: &File, gateway: &Gateway) -> Result
         gateway.remove_proxy(*id).await?;
     }
     gateway.set(settings);
-    for field in new.needs_restart(old) {
-        tracing::warn!("`{field}` has changed: that takes a restart");
-    }
     tracing::info!(
         proxies = stay.len(),
         removed = gone.len(),
         "the file was read again"
     );
-    Ok(new)
+    Ok(())
 }

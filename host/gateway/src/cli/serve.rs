@@ -96,9 +96,16 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => match reload::reload(path, &file, gateway).await {
-                    Ok(read) => file = read,
-                    Err(error) => tracing::error!(%error, "the file was read again and is not accepted; nothing has changed"),
+                _ = self.hang_up.recv() => match reload::read(path, &file).await {
+                    Ok(new) => {
+                        if let Err(error) = reload::apply(path, &file, &new, gateway).await {
+                            tracing::error!(%error, "the file was read again, and not all of it could be applied");
+                        }
+                        file = new;
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "the file was read again and is not accepted; nothing has changed");
+                    }
                 },
             }
         }

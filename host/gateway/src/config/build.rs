@@ -108,9 +108,6 @@ impl File {
     ///
     /// [`BuildError`] names the first value that is not accepted.
     pub async fn build(&self) -> Result<Gateway, BuildError> {
-        if self.proxy.is_empty() {
-            return Err(BuildError::NoProxy);
-        }
         let proxies = self.proxies()?;
         let settings = self.settings()?;
         let trust = self.trust()?;
@@ -148,6 +145,9 @@ impl File {
 
     /// The proxies, in the order of the file; none of them twice.
     pub(crate) fn proxies(&self) -> Result<Vec<Proxy>, BuildError> {
+        if self.proxy.is_empty() {
+            return Err(BuildError::NoProxy);
+        }
         let mut proxies = Vec::new();
         let mut places = HashMap::new();
         for (i, entry) in self.proxy.iter().enumerate() {

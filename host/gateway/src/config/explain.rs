@@ -121,6 +121,13 @@ impl File {
         differ.map(|(field, _)| field).collect()
     }
 
+    /// Takes over the addresses that `old` is bound to, and how they may be used.
+    pub(crate) fn stay_at(&mut self, old: &Self) {
+        self.listen = old.listen;
+        self.admin = old.admin;
+        self.admin_token.clone_from(&old.admin_token);
+    }
+
     fn heard(&self) -> String {
         match self.user.len() {
             0 => "everybody who can connect".into(),

@@ -1,8 +1,9 @@
 //! From fields to what the gateway goes by.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use hyper::header::HeaderName;
+use hyper::header::{self, HeaderName};
 use remora_host::Error;
 
 use super::BuildError;
@@ -14,6 +15,20 @@ use crate::classify::{Statuses, Verdicts};
 use crate::client::Clients;
 use crate::gateway::{Settings, Timeouts};
 use crate::server::Limits;
+
+/// The longest that anything can be waited for.
+const MAX_TIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+const MAX_CONNECTIONS: usize = 1_000_000;
+
+/// Headers that are needed for something else.
+const TAKEN: [HeaderName; 5] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::CONNECTION,
+    header::PROXY_AUTHORIZATION,
+];
 
 /// The most proxies that one request may try beyond the first.
 const MAX_ATTEMPTS: u32 = 10;
@@ -32,8 +47,9 @@ impl File {
             ("timeouts.idle", self.timeouts.idle),
             ("timeouts.client", self.timeouts.client),
         ] {
-            if time.is_zero() {
-                return Err(field(name, "0s", "more than nothing"));
+            if time.is_zero() || time > MAX_TIME {
+                let value = humantime::format_duration(time);
+                return Err(field(name, value, "more than nothing, and up to 366 days"));
             }
         }
         Ok(Settings {
@@ -62,8 +78,9 @@ impl File {
             max_header_bytes: self.limits.max_header_bytes,
             client: self.timeouts.client,
         };
-        if limits.max_connections == 0 {
-            return Err(field("limits.max_connections", 0, "at least 1"));
+        if !(1..=MAX_CONNECTIONS).contains(&limits.max_connections) {
+            let value = limits.max_connections;
+            return Err(field("limits.max_connections", value, "1 to 1000000"));
         }
         if !(8_192..=1 << 20).contains(&limits.max_header_bytes) {
             let value = limits.max_header_bytes;
@@ -117,8 +134,10 @@ impl File {
         let mut users = HashMap::new();
         for (i, user) in self.user.iter().enumerate() {
             let name = format!("user[{i}].name");
-            if user.name.is_empty() || user.name.contains(':') {
-                return Err(field(name, &user.name, "a name without `:`"));
+            let plain = |b: u8| b.is_ascii_graphic() && !b":/".contains(&b);
+            if !(1..=64).contains(&user.name.len()) || !user.name.bytes().all(plain) {
+                let accepted = "1 to 64 bytes of printable ASCII without spaces, `:` and `/`";
+                return Err(field(name, &user.name, accepted));
             }
             if Clients::splits(&user.name) {
                 let accepted = "a name without `-session-`, `-sessid-`, `-sesstime-` and `-tag-`: what stands \
@@ -132,15 +151,16 @@ impl File {
                 return Err(field(name, &user.name, "each name once"));
             }
         }
-        let header = self.client.session_header.as_ref();
-        let header = header.map(|name| HeaderName::try_from(name.as_str()).map_err(|_| name));
-        let header = header.transpose().map_err(|name| {
-            field(
-                "client.session_header",
-                name,
-                "the name of a header, such as `x-session-id`",
-            )
-        })?;
+        let header = match &self.client.session_header {
+            None => None,
+            Some(name) => {
+                let header = HeaderName::try_from(name.as_str()).ok();
+                let header = header.filter(|header| !TAKEN.contains(header));
+                let accepted =
+                    "the name of a header that means nothing else, such as `x-session-id`";
+                Some(header.ok_or_else(|| field("client.session_header", name, accepted))?)
+            }
+        };
         Ok(Clients::new(users, header))
     }
 }

@@ -45,7 +45,14 @@ impl Address {
     pub(super) async fn connect(&self, limit: Duration) -> Result<Stream, Fault> {
         let connecting = async {
             let stream = TcpStream::connect((&*self.host, self.port)).await;
-            let stream = stream.map_err(|_| Fault::Connect)?;
+            let stream = stream.map_err(|error| {
+                tracing::debug!(%error, host = self.host, "no connection to an upstream proxy");
+                if is_ours(&error) {
+                    Fault::Exhausted
+                } else {
+                    Fault::Connect
+                }
+            })?;
             // Small writes should not wait for each other; a socket that cannot is as good as one that can.
             let _ = stream.set_nodelay(true);
             let Some(trust) = &self.tls else {
@@ -63,6 +70,15 @@ impl Address {
             .await
             .map_err(|_| Fault::ConnectTimeout)?
     }
+}
+
+/// Whether it is this machine that is at its limits: too many files open, in the process (EMFILE) or in all of the
+/// system (ENFILE), or no port left.
+fn is_ours(error: &std::io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    error.kind() == std::io::ErrorKind::AddrNotAvailable
+        || matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
 }
 
 /// Asks an HTTP proxy for a tunnel to `target` (`host:port`).

@@ -13,8 +13,8 @@ use super::link::Link;
 /// request rarely meets one that is just being closed.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// How many idle connections are kept of one kind.
-const MAX_IDLE: usize = 128;
+/// How many idle connections are kept to one upstream proxy.
+const MAX_IDLE: usize = 256;
 
 /// Whose requests may share a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -28,7 +28,14 @@ pub(super) struct Kind {
 
 /// The idle connections to one upstream proxy.
 #[derive(Default)]
-pub(super) struct Idle(Mutex<HashMap<Kind, Vec<Kept>>>);
+pub(super) struct Idle(Mutex<Shelves>);
+
+#[derive(Default)]
+struct Shelves {
+    kinds: HashMap<Kind, Vec<Kept>>,
+    /// How many connections there are, of all kinds.
+    count: usize,
+}
 
 struct Kept {
     link: Link,
@@ -41,11 +48,43 @@ impl Kept {
     }
 }
 
+impl Shelves {
+    fn pop(&mut self, kind: &Kind) -> Option<Kept> {
+        let kept = self.kinds.get_mut(kind)?.pop()?;
+        self.count -= 1;
+        Some(kept)
+    }
+
+    fn push(&mut self, kind: &Kind, kept: Kept) {
+        if self.count >= MAX_IDLE {
+            self.sweep();
+        }
+        if self.count >= MAX_IDLE {
+            return;
+        }
+        self.count += 1;
+        match self.kinds.get_mut(kind) {
+            Some(list) => list.push(kept),
+            None => {
+                self.kinds.insert(kind.clone(), vec![kept]);
+            }
+        }
+    }
+
+    fn sweep(&mut self) {
+        self.kinds.retain(|_, list| {
+            list.retain(Kept::is_fresh);
+            !list.is_empty()
+        });
+        self.count = self.kinds.values().map(Vec::len).sum();
+    }
+}
+
 impl Idle {
     /// The connection used last, ready for a request.
     pub(super) async fn take(&self, kind: &Kind) -> Option<Link> {
         loop {
-            let mut kept = self.0.lock().get_mut(kind)?.pop()?;
+            let mut kept = self.0.lock().pop(kind)?;
             if kept.is_fresh() && kept.link.is_ready().await {
                 return Some(kept.link);
             }
@@ -54,28 +93,12 @@ impl Idle {
 
     /// Keeps a connection whose last response has been read.
     pub(super) fn keep(&self, kind: &Kind, link: Link) {
-        let kept = Kept {
-            link,
-            since: Instant::now(),
-        };
-        let mut all = self.0.lock();
-        let Some(list) = all.get_mut(kind) else {
-            all.insert(kind.clone(), vec![kept]);
-            return;
-        };
-        // The oldest come first.
-        let stale = list.iter().take_while(|kept| !kept.is_fresh()).count();
-        list.drain(..stale);
-        if list.len() < MAX_IDLE {
-            list.push(kept);
-        }
+        let since = Instant::now();
+        self.0.lock().push(kind, Kept { link, since });
     }
 
     /// Closes what nobody has used for a while.
     pub(super) fn sweep(&self) {
-        self.0.lock().retain(|_, list| {
-            list.retain(Kept::is_fresh);
-            !list.is_empty()
-        });
+        self.0.lock().sweep();
     }
 }

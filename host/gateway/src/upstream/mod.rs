@@ -146,6 +146,11 @@ impl Upstream {
         }
     }
 
+    /// Whether a 407 is its own, rather than the target's.
+    pub(crate) fn answers_itself(&self) -> bool {
+        matches!(self.protocol, Protocol::Http)
+    }
+
     fn authorization(&self, handle: &ProxyHandle) -> Option<HeaderValue> {
         if !self.is_template {
             return self.authorization.clone();
@@ -169,7 +174,7 @@ impl Upstream {
         let upload = &outgoing.upload;
         // An upstream may close an idle connection at any time, some do after every response without saying
         // so. Only what can be sent again goes out on one (RFC 9110 §9.2.2, RFC 9112 §9.3.1).
-        if outgoing.is_repeatable()
+        if outgoing.is_always_repeatable()
             && let Some(mut link) = self.idle.take(&kind).await
         {
             let answer = link.send(request()?);
