@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use remora_host::{CodeCache, Compiler, PluginError, Runtime, RuntimeConfig};
 
+use super::alone;
 use super::guest::Guest;
 
 /// A runtime with little room, since each sets its address space aside.
@@ -28,6 +29,7 @@ fn compiler(timeout: Duration, memory: u64) -> Compiler {
 
 #[test]
 fn a_file_that_is_no_plugin_is_a_configuration_error() {
+    let _alone = alone();
     let plugin = remora_artifacts::PLUGIN;
     let mut corrupt = plugin.to_vec();
     for byte in corrupt.iter_mut().skip(1_000).step_by(97) {
@@ -50,6 +52,7 @@ fn a_file_that_is_no_plugin_is_a_configuration_error() {
 
 #[test]
 fn a_component_of_200_mb_is_refused_before_it_is_read() {
+    let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("huge.wasm");
     File::create(&path).unwrap().set_len(200 << 20).unwrap();
@@ -85,6 +88,7 @@ fn endless() -> Vec<u8> {
 
 #[test]
 fn a_component_that_takes_long_to_compile_is_given_up() {
+    let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
     let cache = CodeCache {
         directory: directory.path().join("code"),
@@ -106,6 +110,7 @@ fn a_component_that_takes_long_to_compile_is_given_up() {
 
 #[test]
 fn a_compiler_that_takes_too_much_memory_is_given_up() {
+    let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
     let cache = CodeCache {
         directory: directory.path().join("code"),
@@ -117,6 +122,7 @@ fn a_compiler_that_takes_too_much_memory_is_given_up() {
 
 #[test]
 fn what_was_compiled_once_is_found_again() {
+    let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
     let cache = CodeCache {
         directory: directory.path().join("code"),
@@ -144,6 +150,7 @@ fn what_was_compiled_once_is_found_again() {
 
 #[test]
 fn the_compiler_says_what_is_wrong_with_a_component() {
+    let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
     let cache = CodeCache {
         directory: directory.path().join("code"),
@@ -161,6 +168,7 @@ fn the_compiler_says_what_is_wrong_with_a_component() {
 
 #[test]
 fn a_cache_that_others_can_write_to_is_refused() {
+    let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
     let open = directory.path().join("open");
     fs::create_dir(&open).unwrap();

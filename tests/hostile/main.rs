@@ -15,7 +15,7 @@ mod guest;
 mod loading;
 mod neighbour;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use remora_host::session::StickyPolicy;
@@ -41,6 +41,12 @@ fn limits() -> Limits {
         processor_percent: None,
         ..Limits::untrusted()
     }
+}
+
+/// One test at a time: the memory of the process and the time of its neighbour are measured.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -89,6 +95,7 @@ fn attempt(case: &Case, component: &[u8], tenant: Option<&Tenant>) -> (Option<St
 
 #[test]
 fn a_hostile_plugin_costs_its_own_tenant_and_nobody_else() {
+    let _alone = alone();
     let neighbour = Neighbour::new();
     let quiet = neighbour.during(|| std::thread::sleep(SIEGE));
     println!("quiet: {quiet}");
@@ -134,6 +141,7 @@ fn a_hostile_plugin_costs_its_own_tenant_and_nobody_else() {
 
 #[test]
 fn a_plugin_that_takes_more_than_its_share_has_to_wait() {
+    let _alone = alone();
     let guest = guest::Guest {
         acquire: "(loop $l (br $l))",
         ..guest::Guest::default()
