@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::bindings::{egress, sessions, types};
 use crate::error::{CallError, Error};
+use crate::text::bounded;
 
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -188,9 +189,9 @@ impl From<types::StorageError> for CallError {
 impl From<types::Invalid> for CallError {
     fn from(invalid: types::Invalid) -> Self {
         Self::Refused(Error::invalid(
-            invalid.field,
-            invalid.value,
-            invalid.accepted,
+            bounded(&invalid.field),
+            bounded(&invalid.value),
+            bounded(&invalid.accepted),
         ))
     }
 }

@@ -8,6 +8,7 @@ use remora_core::{Config, Grant, Lease, Outcome, ProxySpec, Released, Request};
 use uuid::Uuid;
 
 use crate::bindings::{control, sessions};
+use crate::contract::Pages;
 use crate::error::Error;
 use crate::remote::RemoteInstances;
 
@@ -101,6 +102,14 @@ impl Decisions {
         match self {
             Self::Local(local) => local.purge_expired(limit),
             Self::Remote(remote) => remote.run(move |i| Box::pin(i.purge_expired(limit))).await,
+        }
+    }
+
+    /// The pages that a list of sessions may have.
+    pub(crate) fn session_pages(&self) -> Pages {
+        match self {
+            Self::Local(local) => local.instances.session_pages(),
+            Self::Remote(remote) => remote.session_pages(),
         }
     }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 use remora_core::{End, Invalid, KeyError, StorageError};
 use thiserror::Error;
 
+use crate::text::bounded;
+
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -52,6 +54,7 @@ impl Error {
             Self::Exhausted { retry_after } | Self::SessionLost { retry_after, .. } => {
                 Some(*retry_after)
             }
+            Self::Plugin(PluginError::OverBudget { retry_after, .. }) => Some(*retry_after),
             _ => None,
         }
     }
@@ -90,12 +93,51 @@ pub enum PluginError {
     /// It does not export the world `remora:egress/plugin`.
     #[error("the plugin is not of the world remora:egress/plugin: {0}")]
     World(String),
+    /// It is larger than a component may be.
+    #[error("the component has {size} bytes or more; accepted: {limit}")]
+    TooLarge {
+        /// Its size, as far as it was looked at.
+        size: u64,
+        /// [`RuntimeConfig::component_size`](crate::RuntimeConfig::component_size).
+        limit: u64,
+    },
+    /// It takes longer to compile than it may.
+    #[error("the component takes longer to compile than {limit:?}")]
+    CompileTime {
+        /// [`Compiler::timeout`](crate::Compiler::timeout).
+        limit: Duration,
+    },
+    /// The program that compiles cannot be run.
+    #[error("cannot run the compiler: {0}")]
+    Compiler(String),
+    /// The directory for compiled code cannot be used, or not trusted.
+    #[error("cannot keep compiled code in {path}: {reason}")]
+    Cache {
+        /// The directory.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The system has not the room that was asked for.
+    #[error("cannot make room for plugins: {0}")]
+    Runtime(String),
     /// It cannot be instantiated.
     #[error("cannot start the plugin: {0}")]
     Start(String),
     /// It trapped in a call. The instance is replaced; sessions and breakers live in storage and stay.
     #[error("the plugin trapped: {0}")]
     Trapped(String),
+    /// It used more of the processor than it may; see
+    /// [`Limits::processor_percent`](crate::Limits::processor_percent).
+    #[error(
+        "the plugin used more than its {percent} % of a processor; it may run again in {retry_after:?}"
+    )]
+    OverBudget {
+        /// What it may use.
+        percent: u32,
+        /// How long until it is called again.
+        retry_after: Duration,
+    },
 }
 
 /// What a failed call into an instance means for the instance.
@@ -110,7 +152,10 @@ pub(crate) enum CallError {
 impl From<wasmtime::Error> for CallError {
     fn from(error: wasmtime::Error) -> Self {
         // The root is the trap's own line; the rest is a backtrace for the plugin's author.
-        Self::Trapped(PluginError::Trapped(error.root_cause().to_string()))
+        Self::Trapped(PluginError::Trapped(match error.downcast_ref() {
+            Some(wasmtime::Trap::Interrupt) => "it ran longer than a call may".into(),
+            _ => bounded(&error.root_cause().to_string()),
+        }))
     }
 }
 

@@ -3,11 +3,12 @@
 //! Linked by hand rather than through the generated traits, because those would copy every key into
 //! a `String`; here a key is read where it lies in the plugin's memory.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use remora_core::{Exchange, Storage, StorageError, Table};
+use remora_core::{Exchange, MAX_KEY_LEN, Storage, StorageError, Table};
 use wasmtime::component::{Linker, WasmStr};
-use wasmtime::{Result, StoreContextMut, StoreLimits};
+use wasmtime::{Result, StoreContextMut, StoreLimits, bail};
 
 use crate::bindings::storage as wit;
 use crate::bindings::types::StorageError as WitError;
@@ -18,7 +19,41 @@ pub(crate) struct HostState {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) storage: Arc<dyn Storage + Send + Sync>,
     pub(crate) limits: StoreLimits,
+    pub(crate) imports: Allowance,
 }
+
+/// How often a call may use its imports.
+pub(crate) struct Allowance {
+    calls: u32,
+    left: u32,
+}
+
+impl Allowance {
+    pub(crate) fn new(calls: u32) -> Self {
+        Self { calls, left: calls }
+    }
+
+    /// A call begins.
+    pub(crate) fn renew(&mut self) {
+        self.left = self.calls;
+    }
+
+    /// An import is used.
+    pub(crate) fn spend(&mut self) -> Result<()> {
+        match self.left.checked_sub(1) {
+            Some(left) => self.left = left,
+            None => bail!(
+                "it used its imports more than {} times in a call",
+                self.calls
+            ),
+        }
+        Ok(())
+    }
+}
+
+/// The most entries that one call of `scan` or `first-to-expire` answers with: the time of an import is not
+/// the plugin's to choose.
+pub(crate) const MAX_ENTRIES: u32 = 1_024;
 
 /// The interfaces that a plugin may import, with their versions.
 pub(crate) const PROVIDED: [&str; 3] = [
@@ -32,21 +67,27 @@ type Store<'a> = StoreContextMut<'a, HostState>;
 pub(crate) fn link(linker: &mut Linker<HostState>) -> Result<()> {
     linker
         .instance(PROVIDED[1])?
-        .func_wrap("now", |store: Store<'_>, ()| {
+        .func_wrap("now", |mut store: Store<'_>, ()| {
+            store.data_mut().imports.spend()?;
             Ok((store.data().clock.now_ms(),))
         })?;
     let mut storage = linker.instance(PROVIDED[2])?;
-    storage.func_wrap("load", |store: Store<'_>, (table, key): (u8, WasmStr)| {
-        let key = key.to_str(&store)?;
-        let loaded = with_table(table, |t| store.data().storage.load(t, &key));
-        Ok((loaded
-            .map(|cell| cell.map(wit::Cell::from))
-            .map_err(WitError::from),))
-    })?;
+    storage.func_wrap(
+        "load",
+        |mut store: Store<'_>, (table, key): (u8, WasmStr)| {
+            store.data_mut().imports.spend()?;
+            let key = read_key(&store, &key)?;
+            let loaded = with_table(table, |t| store.data().storage.load(t, &key));
+            Ok((loaded
+                .map(|cell| cell.map(wit::Cell::from))
+                .map_err(WitError::from),))
+        },
+    )?;
     storage.func_wrap(
         "load-pair",
-        |store: Store<'_>, (one, key, two, other_key): (u8, WasmStr, u8, WasmStr)| {
-            let (key, other_key) = (key.to_str(&store)?, other_key.to_str(&store)?);
+        |mut store: Store<'_>, (one, key, two, other_key): (u8, WasmStr, u8, WasmStr)| {
+            store.data_mut().imports.spend()?;
+            let (key, other_key) = (read_key(&store, &key)?, read_key(&store, &other_key)?);
             let storage = &store.data().storage;
             let loaded = with_table(one, |one| {
                 with_table(two, |two| storage.load_pair((one, &key), (two, &other_key)))
@@ -57,9 +98,10 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> Result<()> {
     )?;
     storage.func_wrap(
         "compare-exchange",
-        |store: Store<'_>,
+        |mut store: Store<'_>,
          (table, key, expected, new): (u8, WasmStr, Option<wit::Cell>, Option<wit::Cell>)| {
-            let key = key.to_str(&store)?;
+            store.data_mut().imports.spend()?;
+            let key = read_key(&store, &key)?;
             let expected = expected.map(remora_core::Cell::from);
             let new = new.map(remora_core::Cell::from);
             let exchanged = with_table(table, |t| {
@@ -71,7 +113,9 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> Result<()> {
     )?;
     storage.func_wrap(
         "first-to-expire",
-        |store: Store<'_>, (table, limit): (u8, u32)| {
+        |mut store: Store<'_>, (table, limit): (u8, u32)| {
+            store.data_mut().imports.spend()?;
+            let limit = limit.min(MAX_ENTRIES);
             let head = with_table(table, |t| store.data().storage.first_to_expire(t, limit));
             let head = head.map(|head| wit::Head {
                 population: head.population,
@@ -82,7 +126,9 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> Result<()> {
     )?;
     storage.func_wrap(
         "scan",
-        |store: Store<'_>, (table, cursor, limit): (u8, Option<u64>, u32)| {
+        |mut store: Store<'_>, (table, cursor, limit): (u8, Option<u64>, u32)| {
+            store.data_mut().imports.spend()?;
+            let limit = limit.min(MAX_ENTRIES);
             let page = with_table(table, |t| store.data().storage.scan(t, cursor, limit));
             let page = page.map(|page| wit::Page {
                 entries: entries(page.entries),
@@ -91,6 +137,23 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> Result<()> {
             Ok((page.map_err(WitError::from),))
         },
     )
+}
+
+/// A back end may count on keys being what the contract says.
+pub(crate) fn read_key<'a, T: 'static>(
+    store: &'a StoreContextMut<'_, T>,
+    key: &WasmStr,
+) -> Result<Cow<'a, str>> {
+    let key = key.to_str(store)?;
+    let accepted =
+        (1..=MAX_KEY_LEN).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
+    if !accepted {
+        bail!(
+            "a storage key of {} bytes; accepted: 1 to {MAX_KEY_LEN} bytes of printable ASCII",
+            key.len()
+        );
+    }
+    Ok(key)
 }
 
 fn with_table<T>(

@@ -5,6 +5,7 @@ use uuid::Uuid;
 use wasmtime::Store;
 
 use crate::bindings::{Plugin as Exports, control, egress, sessions, types};
+use crate::contract;
 use crate::convert::config::to_wit;
 use crate::error::CallError;
 use crate::imports::HostState;
@@ -31,6 +32,7 @@ impl Instance {
     /// A call begins: its time starts to run.
     fn enter(&mut self) -> (&Exports, &mut Store<HostState>) {
         self.store.set_epoch_deadline(self.ticks);
+        self.store.data_mut().imports.renew();
         (&self.exports, &mut self.store)
     }
 
@@ -44,7 +46,7 @@ impl Instance {
         let key = match target {
             None => String::new(),
             Some(target) if grant.key_is_target => target.to_owned(),
-            Some(target) => interface.call_session_key(store, target, options)??,
+            Some(target) => contract::key(interface.call_session_key(store, target, options)??)?,
         };
         Ok(granted(grant, key))
     }
@@ -92,7 +94,7 @@ impl Instance {
     pub(crate) fn proxies(&mut self, offset: u32, limit: u32) -> Answer<Vec<control::ProxyStatus>> {
         let (exports, store) = self.enter();
         let interface = exports.remora_egress_control();
-        Ok(interface.call_proxies(store, offset, limit)??)
+        contract::page(interface.call_proxies(store, offset, limit)??, limit)
     }
 
     pub(crate) fn bind(&mut self, key: &str, proxy: Uuid, ttl_ms: u64) -> Answer<()> {
@@ -135,7 +137,8 @@ impl Instance {
     ) -> Answer<sessions::SessionPage> {
         let (exports, store) = self.enter();
         let interface = exports.remora_egress_sessions();
-        Ok(interface.call_list(store, cursor, limit)??)
+        let page = interface.call_list(store, cursor, limit)??;
+        contract::sessions(page, limit)
     }
 }
 

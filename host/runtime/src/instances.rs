@@ -9,10 +9,13 @@ use parking_lot::{Mutex, RwLock};
 use remora_core::{Config, ProxySpec, Storage};
 use uuid::Uuid;
 
+use crate::budget::Budget;
 use crate::clock::Clock;
+use crate::contract::Pages;
 use crate::error::{CallError, Error};
 use crate::instance::Instance;
 use crate::plugin::Plugin;
+use crate::session::PAGE;
 
 /// A place for an instance, on cache lines of its own: its lock is for one thread, as a rule.
 #[derive(Default)]
@@ -29,6 +32,7 @@ pub(crate) struct Instances {
     /// Lock order: before any slot.
     wanted: RwLock<Wanted>,
     traps: AtomicU64,
+    budget: Budget,
 }
 
 /// What every instance has been told; what a new one has to be told.
@@ -39,6 +43,12 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
+    /// The pages that a list of sessions may have. A store that others share may hold more than the
+    /// configuration says.
+    pub(crate) fn session_pages(&self) -> Pages {
+        Pages::of(self.config.max_sessions.saturating_mul(4), PAGE)
+    }
+
     pub(crate) fn set(&mut self, specs: &[ProxySpec]) {
         for spec in specs {
             match self.proxies.iter_mut().find(|(p, _)| p.id == spec.id) {
@@ -81,6 +91,7 @@ impl Instances {
         config: Config,
     ) -> Result<Self, Error> {
         let instances = Self {
+            budget: Budget::new(plugin.limits().processor_percent),
             plugin,
             clock,
             storage,
@@ -100,6 +111,10 @@ impl Instances {
         self.traps.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn session_pages(&self) -> Pages {
+        self.wanted.read().session_pages()
+    }
+
     /// How many there are at most.
     pub(crate) fn count(&self) -> usize {
         self.slots.len()
@@ -117,6 +132,7 @@ impl Instances {
             .filter_map(|slot| slot.0.try_lock())
             .next()
             .unwrap_or_else(|| self.slots[home].0.lock());
+        let _spending = self.budget.enter()?;
         if slot.is_none() {
             // The lock order: let go, take `wanted` first.
             let place = parking_lot::MutexGuard::mutex(&slot);
@@ -138,6 +154,7 @@ impl Instances {
     ) -> Result<T, Error> {
         let mut wanted = self.wanted.write();
         let mut first = self.slots[0].0.lock();
+        let _spending = self.budget.enter()?;
         if first.is_none() {
             *first = Some(self.start(&wanted)?);
         }

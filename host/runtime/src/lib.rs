@@ -52,13 +52,18 @@
 //! | [`session::SessionMap`] | the session table on its own |
 //! | [`storage`] | where state lives: memory, a file, Redis; the trait for a back end of your own |
 //! | [`Plugin`] | a component of the world `remora:egress/plugin`: the one built in, or yours |
+//! | [`Runtime`], [`Limits`], [`CodeCache`] | what the plugins of a process share; what one may use; compiled code on disk |
 //! | [`trace`] | record what was asked and decided, and replay it |
 
 #![forbid(unsafe_code)]
 
 mod bindings;
+mod budget;
 mod clock;
+mod code_cache;
+mod compiler;
 mod config;
+mod contract;
 mod convert;
 mod credentials;
 mod decisions;
@@ -69,25 +74,32 @@ mod instance;
 mod instances;
 #[doc(hidden)]
 pub mod internals;
+mod limits;
 mod manager;
 mod plugin;
 mod proxy;
 mod remote;
+mod runtime;
 pub mod session;
 pub mod storage;
+mod text;
 pub mod trace;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use code_cache::CodeCache;
+pub use compiler::{Compiler, compiler_main};
 pub use config::{BreakerConfig, ProxyConfig, StickyOverride, Strategy};
 pub use credentials::Credentials;
 pub use error::{Error, PluginError};
 pub use handle::ProxyHandle;
+pub use limits::Limits;
 pub use manager::{
     BreakerState, PoolStats, ProxyInfo, ProxyManager, ProxyManagerBuilder, SessionInfo,
 };
-pub use plugin::{Limits, Plugin};
+pub use plugin::Plugin;
 pub use proxy::{Proxy, ProxyType};
 pub use remora_core::{
     BreakerChange, End, Invalid, KeyError, Lease, OnBad, Outcome, Patterns, Reason, Released,
     Request, Scope, StorageError,
 };
+pub use runtime::{Runtime, RuntimeConfig};

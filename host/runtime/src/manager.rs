@@ -58,6 +58,10 @@ impl Members {
         Self::default().with(&rest.collect::<Vec<_>>())
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.list.len()
+    }
+
     pub(crate) fn get(&self, id: &Uuid) -> Option<&Member> {
         self.places.get(id).map(|place| &*self.list[*place])
     }

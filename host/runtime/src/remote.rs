@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::contract::Pages;
 use crate::error::{CallError, Error};
 use crate::instances::Wanted;
 use crate::plugin::Plugin;
@@ -107,6 +108,10 @@ impl RemoteInstances {
 
     pub(crate) fn count(&self) -> usize {
         self.pool.count()
+    }
+
+    pub(crate) fn session_pages(&self) -> Pages {
+        self.wanted.read().0.session_pages()
     }
 
     pub(crate) async fn acquire(self: &Arc<Self>, request: &Request<'_>) -> Result<Grant, Error> {

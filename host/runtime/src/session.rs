@@ -153,7 +153,9 @@ fn or_log<T>(answer: Result<T, Error>) -> Option<T> {
 
 pub(crate) fn purge_expired(instances: &Instances) -> Result<usize, Error> {
     let mut removed = 0;
+    let mut pages = instances.session_pages();
     loop {
+        pages.turn()?;
         let page = instances.with(|i| i.purge_expired(PAGE))?;
         removed += page as usize;
         if page < PAGE {
@@ -165,7 +167,9 @@ pub(crate) fn purge_expired(instances: &Instances) -> Result<usize, Error> {
 pub(crate) fn active_count(instances: &Instances) -> Result<usize, Error> {
     let mut count = 0;
     let mut cursor = None;
+    let mut pages = instances.session_pages();
     loop {
+        pages.turn()?;
         let page = instances.with(|i| i.active_count(cursor, PAGE))?;
         count += page.count as usize;
         cursor = page.next;

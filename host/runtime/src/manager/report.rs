@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::ProxyManager;
 use crate::bindings::{control, sessions};
+use crate::contract::Pages;
 use crate::error::Error;
 use crate::session::PAGE;
 
@@ -89,7 +90,9 @@ impl ProxyManager {
         let pool = decisions.stats().await?;
         let mut active_sessions = 0;
         let mut cursor = None;
+        let mut pages = decisions.session_pages();
         loop {
+            pages.turn()?;
             let page = decisions.active_count(cursor, PAGE).await?;
             active_sessions += page.count as usize;
             cursor = page.next;
@@ -121,7 +124,9 @@ impl ProxyManager {
     /// [`Error::Storage`] or [`Error::Plugin`].
     pub async fn proxies(&self) -> Result<Vec<ProxyInfo>, Error> {
         let mut all = Vec::new();
+        let mut pages = Pages::of(self.views.members().count() as u64, PAGE);
         loop {
+            pages.turn()?;
             let offset = u32::try_from(all.len()).unwrap_or(u32::MAX);
             let page = self.shared.decisions.proxies(offset, PAGE).await?;
             let last = page.len() < PAGE as usize;
@@ -140,7 +145,9 @@ impl ProxyManager {
     pub async fn sessions(&self) -> Result<Vec<SessionInfo>, Error> {
         let mut all = Vec::new();
         let mut cursor = None;
+        let mut pages = self.shared.decisions.session_pages();
         loop {
+            pages.turn()?;
             let page = self.shared.decisions.list(cursor, PAGE).await?;
             all.extend(page.sessions.into_iter().map(|s| self.session_info(s)));
             cursor = page.next;
@@ -167,7 +174,9 @@ impl ProxyManager {
     /// [`Error::Storage`] or [`Error::Plugin`].
     pub async fn purge_expired(&self) -> Result<usize, Error> {
         let mut removed = 0;
+        let mut pages = self.shared.decisions.session_pages();
         loop {
+            pages.turn()?;
             let page = self.shared.decisions.purge_expired(PAGE).await?;
             removed += page as usize;
             if page < PAGE {

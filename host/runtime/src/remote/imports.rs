@@ -12,7 +12,7 @@ use wasmtime::{Result, StoreContextMut, StoreLimits};
 use crate::bindings::storage as wit;
 use crate::bindings::types::StorageError as WitError;
 use crate::clock::Clock;
-use crate::imports::{PROVIDED, entries};
+use crate::imports::{Allowance, MAX_ENTRIES, PROVIDED, entries, read_key};
 use crate::storage::{Answer, RemoteStorage};
 
 /// What an instance can reach.
@@ -20,6 +20,7 @@ pub(crate) struct RemoteState {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) storage: Arc<dyn RemoteStorage>,
     pub(crate) limits: StoreLimits,
+    pub(crate) imports: Allowance,
     /// When the call at hand has to be through.
     pub(crate) deadline: Instant,
     /// Set while a report is made.
@@ -53,12 +54,14 @@ struct Way {
 }
 
 impl Way {
-    fn of(store: &Store<'_>) -> Self {
-        let state = store.data();
-        Self {
+    /// For one use of an import; a call has only so many.
+    fn of(store: &mut Store<'_>) -> Result<Self> {
+        let state = store.data_mut();
+        state.imports.spend()?;
+        Ok(Self {
             storage: state.storage.clone(),
             deadline: state.deadline,
-        }
+        })
     }
 
     async fn ask<'a, T>(
@@ -75,38 +78,42 @@ impl Way {
 }
 
 fn owned(key: &WasmStr, store: &Store<'_>) -> Result<CompactString> {
-    Ok(CompactString::from(key.to_str(store)?))
+    Ok(CompactString::from(read_key(store, key)?))
 }
 
 pub(crate) fn link(linker: &mut Linker<RemoteState>) -> Result<()> {
     linker
         .instance(PROVIDED[1])?
-        .func_wrap("now", |store: Store<'_>, ()| {
+        .func_wrap("now", |mut store: Store<'_>, ()| {
+            store.data_mut().imports.spend()?;
             Ok((store.data().clock.now_ms(),))
         })?;
     let mut storage = linker.instance(PROVIDED[2])?;
-    storage.func_wrap_async("load", |store: Store<'_>, (table, key): (u8, WasmStr)| {
-        let (way, key) = (Way::of(&store), owned(&key, &store));
-        let reported = key
-            .as_ref()
-            .ok()
-            .and_then(|key| store.data().reported(table, key));
-        Box::new(async move {
-            let key = key?;
-            let loaded = match reported {
-                Some(cell) => Ok(cell),
-                None => way.ask(table, |s, table| s.load(table, &key)).await,
-            };
-            Ok((loaded.map(|cell| cell.map(wit::Cell::from)),))
-        })
-    })?;
+    storage.func_wrap_async(
+        "load",
+        |mut store: Store<'_>, (table, key): (u8, WasmStr)| {
+            let (way, key) = (Way::of(&mut store), owned(&key, &store));
+            let reported = key
+                .as_ref()
+                .ok()
+                .and_then(|key| store.data().reported(table, key));
+            Box::new(async move {
+                let (way, key) = (way?, key?);
+                let loaded = match reported {
+                    Some(cell) => Ok(cell),
+                    None => way.ask(table, |s, table| s.load(table, &key)).await,
+                };
+                Ok((loaded.map(|cell| cell.map(wit::Cell::from)),))
+            })
+        },
+    )?;
     storage.func_wrap_async(
         "load-pair",
-        |store: Store<'_>, (one, key, two, other_key): (u8, WasmStr, u8, WasmStr)| {
-            let way = Way::of(&store);
+        |mut store: Store<'_>, (one, key, two, other_key): (u8, WasmStr, u8, WasmStr)| {
+            let way = Way::of(&mut store);
             let keys = owned(&key, &store).and_then(|key| Ok((key, owned(&other_key, &store)?)));
             Box::new(async move {
-                let (key, other_key) = keys?;
+                let (way, (key, other_key)) = (way?, keys?);
                 let Some(two) = Table::from_index(two) else {
                     return Ok((Err(WitError::Unavailable),));
                 };
@@ -118,11 +125,11 @@ pub(crate) fn link(linker: &mut Linker<RemoteState>) -> Result<()> {
     )?;
     storage.func_wrap_async(
         "compare-exchange",
-        |store: Store<'_>,
+        |mut store: Store<'_>,
          (table, key, expected, new): (u8, WasmStr, Option<wit::Cell>, Option<wit::Cell>)| {
-            let (way, key) = (Way::of(&store), owned(&key, &store));
+            let (way, key) = (Way::of(&mut store), owned(&key, &store));
             Box::new(async move {
-                let key = key?;
+                let (way, key) = (way?, key?);
                 let (expected, new) = (expected.map(Into::into), new.map(Into::into));
                 let exchanged = way.ask(table, |s, t| s.compare_exchange(t, &key, expected, new));
                 Ok((exchanged.await.map(wit::Exchange::from),))
@@ -131,9 +138,10 @@ pub(crate) fn link(linker: &mut Linker<RemoteState>) -> Result<()> {
     )?;
     storage.func_wrap_async(
         "first-to-expire",
-        |store: Store<'_>, (table, limit): (u8, u32)| {
-            let way = Way::of(&store);
+        |mut store: Store<'_>, (table, limit): (u8, u32)| {
+            let way = Way::of(&mut store);
             Box::new(async move {
+                let (way, limit) = (way?, limit.min(MAX_ENTRIES));
                 let head = way
                     .ask(table, |s, table| s.first_to_expire(table, limit))
                     .await;
@@ -146,9 +154,10 @@ pub(crate) fn link(linker: &mut Linker<RemoteState>) -> Result<()> {
     )?;
     storage.func_wrap_async(
         "scan",
-        |store: Store<'_>, (table, cursor, limit): (u8, Option<u64>, u32)| {
-            let way = Way::of(&store);
+        |mut store: Store<'_>, (table, cursor, limit): (u8, Option<u64>, u32)| {
+            let way = Way::of(&mut store);
             Box::new(async move {
+                let (way, limit) = (way?, limit.min(MAX_ENTRIES));
                 let page = way
                     .ask(table, |s, table| s.scan(table, cursor, limit))
                     .await;

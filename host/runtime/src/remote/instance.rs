@@ -12,6 +12,7 @@ use super::RemoteState;
 use super::exports::Exports;
 use super::imports::{REPORTED, Snapshot};
 use crate::bindings::{control, egress, sessions, types};
+use crate::contract;
 use crate::convert::config::to_wit;
 use crate::error::{CallError, Error};
 use crate::instance::{asks, granted, outcome_of, proxies_of, tags_of, tried_of};
@@ -72,6 +73,7 @@ impl RemoteInstance {
         R: ComponentNamedList + Lift + Send + Sync + 'static,
     {
         self.store.set_epoch_deadline(self.ticks);
+        self.store.data_mut().imports.renew();
         let func = func.typed::<P, R>(&self.store)?;
         func.call_async(&mut self.store, params).await
     }
@@ -113,7 +115,7 @@ impl RemoteInstance {
                 let key: (Result<String, types::KeyError>,) = self
                     .call(self.exports.session_key, (target, options))
                     .await?;
-                key.0?
+                contract::key(key.0?)?
             }
         };
         Ok(granted(grant, key))
@@ -171,7 +173,7 @@ impl RemoteInstance {
     ) -> Answer<Vec<control::ProxyStatus>> {
         let answer: (Result<Vec<control::ProxyStatus>, types::StorageError>,) =
             self.report(self.exports.proxies, (offset, limit)).await?;
-        Ok(answer.0?)
+        contract::page(answer.0?, limit)
     }
 
     pub(crate) async fn unbind(&mut self, key: String) -> Answer<bool> {
@@ -204,7 +206,7 @@ impl RemoteInstance {
     ) -> Answer<sessions::SessionPage> {
         let answer: (Result<sessions::SessionPage, types::StorageError>,) =
             self.call(self.exports.list, (cursor, limit)).await?;
-        Ok(answer.0?)
+        contract::sessions(answer.0?, limit)
     }
 }
 

@@ -4,6 +4,7 @@ use std::array;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::BuildHasher;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use compact_str::CompactString;
@@ -36,7 +37,10 @@ impl Default for MemoryProxyStore {
 impl fmt::Debug for MemoryProxyStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sizes = self.tables.iter().map(|shards| {
-            let sizes = shards.0.iter().map(|shard| shard.rows.read().cells.len());
+            let sizes = shards
+                .all()
+                .iter()
+                .map(|shard| shard.rows.read().cells.len());
             sizes.sum::<usize>()
         });
         f.debug_struct("MemoryProxyStore")
@@ -45,11 +49,20 @@ impl fmt::Debug for MemoryProxyStore {
     }
 }
 
-struct Shards([Shard; SHARDS]);
+/// A table. Most stores use a few of the 16 that they may, and a process may have a thousand stores: it is
+/// made when it is first written to.
+#[derive(Default)]
+struct Shards(OnceLock<Box<[Shard]>>);
 
-impl Default for Shards {
-    fn default() -> Self {
-        Self(array::from_fn(|_| Shard::default()))
+impl Shards {
+    /// None of them while nothing was ever written.
+    fn all(&self) -> &[Shard] {
+        self.0.get().map_or(&[], |shards| shards)
+    }
+
+    fn made(&self) -> &[Shard] {
+        let make = || (0..SHARDS).map(|_| Shard::default()).collect();
+        self.0.get_or_init(make)
     }
 }
 
@@ -157,16 +170,15 @@ impl MemoryProxyStore {
         }
     }
 
-    fn shards(&self, table: Table) -> Result<&[Shard; SHARDS], StorageError> {
+    fn table(&self, table: Table) -> Result<&Shards, StorageError> {
         let shards = self.tables.get(usize::from(table.index()));
-        shards.map(|s| &s.0).ok_or(StorageError::Unavailable)
+        shards.ok_or(StorageError::Unavailable)
     }
 
-    fn shard(&self, table: Table, key: &str) -> Result<(&Shard, u64), StorageError> {
+    fn hash(&self, key: &str) -> (usize, u64) {
         let hash = self.hasher.hash_one(key);
         // The table inside the shard uses the hash's upper and lowest bits; these are others.
-        let shard = (hash >> 32) as usize % SHARDS;
-        Ok((&self.shards(table)?[shard], hash))
+        ((hash >> 32) as usize % SHARDS, hash)
     }
 
     /// [`Storage::compare_exchange`] that runs `note` once the new value is stored, before anybody else can
@@ -179,7 +191,8 @@ impl MemoryProxyStore {
         new: Option<&Cell>,
         note: impl FnOnce(),
     ) -> Result<Exchange, StorageError> {
-        let (shard, hash) = self.shard(table, key)?;
+        let (shard, hash) = self.hash(key);
+        let shard = &self.table(table)?.made()[shard];
         let mut rows = shard.rows.write();
         let place = rows.find(hash, key);
         let current = place.map(|i| rows.cells[i as usize].cell);
@@ -203,7 +216,10 @@ impl MemoryProxyStore {
 
 impl Storage for MemoryProxyStore {
     fn load(&self, table: Table, key: &str) -> Result<Option<Cell>, StorageError> {
-        let (shard, hash) = self.shard(table, key)?;
+        let (shard, hash) = self.hash(key);
+        let Some(shard) = self.table(table)?.all().get(shard) else {
+            return Ok(None);
+        };
         if shard.entries.load(Ordering::SeqCst) == 0 {
             return Ok(None);
         }
@@ -222,7 +238,7 @@ impl Storage for MemoryProxyStore {
     }
 
     fn first_to_expire(&self, table: Table, limit: u32) -> Result<Head, StorageError> {
-        let shards = self.shards(table)?;
+        let shards = self.table(table)?.all();
         let mut population = 0;
         let mut soonest = Vec::with_capacity(SHARDS);
         for shard in shards {
@@ -255,13 +271,13 @@ impl Storage for MemoryProxyStore {
     }
 
     fn scan(&self, table: Table, cursor: Option<u64>, limit: u32) -> Result<Page, StorageError> {
-        let shards = self.shards(table)?;
+        let shards = self.table(table)?.all();
         // The shard in the upper half, the place in its slab in the lower: an entry keeps its place.
         let cursor = cursor.unwrap_or(0);
         let (mut shard, mut place) = ((cursor >> 32) as usize, cursor as u32 as usize);
         let limit = (limit as usize).max(1);
         let mut entries = Vec::new();
-        while shard < SHARDS {
+        while shard < shards.len() {
             let rows = shards[shard].rows.read();
             while place < rows.cells.capacity() {
                 if entries.len() == limit {

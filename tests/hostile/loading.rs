@@ -1,0 +1,187 @@
+//! Files that are no plugin, or are one that nobody should compile.
+
+use std::fmt::Write;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use remora_host::{CodeCache, Compiler, PluginError, Runtime, RuntimeConfig};
+
+use super::alone;
+use super::guest::Guest;
+
+/// A runtime with little room, since each sets its address space aside.
+fn runtime(cache: Option<CodeCache>) -> Result<Runtime, PluginError> {
+    Runtime::new(RuntimeConfig {
+        instances: 4,
+        cache,
+        ..RuntimeConfig::default()
+    })
+}
+
+fn compiler(timeout: Duration, memory: u64) -> Compiler {
+    Compiler {
+        timeout,
+        memory,
+        ..Compiler::new(env!("CARGO_BIN_EXE_remora-compile"))
+    }
+}
+
+#[test]
+fn a_file_that_is_no_plugin_is_a_configuration_error() {
+    let _alone = alone();
+    let plugin = remora_artifacts::PLUGIN;
+    let mut corrupt = plugin.to_vec();
+    for byte in corrupt.iter_mut().skip(1_000).step_by(97) {
+        *byte ^= 0x55;
+    }
+    let files: [(&str, Vec<u8>); 5] = [
+        ("empty", Vec::new()),
+        ("not WebAssembly", b"#!/bin/sh\necho hello\n".to_vec()),
+        ("truncated", plugin[..plugin.len() / 3].to_vec()),
+        ("corrupt", corrupt),
+        ("a module", wat::parse_str("(module)").unwrap()),
+    ];
+    let runtime = runtime(None).unwrap();
+    for (what, bytes) in files {
+        let error = runtime.load(&bytes).unwrap_err();
+        assert!(matches!(error, PluginError::Compile(_)), "{what}: {error}");
+        assert!(error.to_string().len() < 1_000, "{what}: {error}");
+    }
+}
+
+#[test]
+fn a_component_of_200_mb_is_refused_before_it_is_read() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("huge.wasm");
+    File::create(&path).unwrap().set_len(200 << 20).unwrap();
+    let error = runtime(None).unwrap().load_file(&path).unwrap_err();
+    let expected = PluginError::TooLarge {
+        size: 200 << 20,
+        limit: RuntimeConfig::default().component_size,
+    };
+    assert_eq!(error, expected);
+}
+
+/// A component that keeps a compiler busy: one long function, several times over.
+fn endless() -> Vec<u8> {
+    let mut text = String::from("(component (core module ");
+    for function in 0..60 {
+        write!(
+            text,
+            "(func $f{function} (param i64) (result i64) (local i64) "
+        )
+        .unwrap();
+        for step in 0..20_000 {
+            write!(
+                text,
+                "(local.set 1 (i64.rotl (i64.add (local.get 0) (i64.const {step})) (local.get 1)))"
+            )
+            .unwrap();
+        }
+        text += "(local.get 1))";
+    }
+    text += "))";
+    wat::parse_str(text).unwrap()
+}
+
+#[test]
+fn a_component_that_takes_long_to_compile_is_given_up() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let cache = CodeCache {
+        directory: directory.path().join("code"),
+        compiler: Some(compiler(Duration::from_secs(1), 1 << 30)),
+    };
+    let runtime = runtime(Some(cache)).unwrap();
+    let component = endless();
+    let start = Instant::now();
+    let error = runtime.load(&component).unwrap_err();
+    let limit = Duration::from_secs(1);
+    assert_eq!(error, PluginError::CompileTime { limit });
+    println!(
+        "{} bytes, given up after {:?}",
+        component.len(),
+        start.elapsed()
+    );
+    assert!(start.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn a_compiler_that_takes_too_much_memory_is_given_up() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let cache = CodeCache {
+        directory: directory.path().join("code"),
+        compiler: Some(compiler(Duration::from_secs(60), 32 << 20)),
+    };
+    let error = runtime(Some(cache)).unwrap().load(&endless()).unwrap_err();
+    assert!(error.to_string().contains("33554432 bytes"), "{error}");
+}
+
+#[test]
+fn what_was_compiled_once_is_found_again() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let cache = CodeCache {
+        directory: directory.path().join("code"),
+        compiler: Some(compiler(Duration::from_secs(60), 1 << 30)),
+    };
+    let component = Guest::default().component();
+    runtime(Some(cache.clone()))
+        .unwrap()
+        .load(&component)
+        .unwrap();
+    // A compiler that cannot be run shows that none is needed.
+    let without = CodeCache {
+        compiler: Some(Compiler::new("/no/such/compiler")),
+        ..cache
+    };
+    let runtime = runtime(Some(without)).unwrap();
+    runtime.load(&component).unwrap();
+    let other = Guest {
+        acquire: "unreachable",
+        ..Guest::default()
+    };
+    let error = runtime.load(&other.component()).unwrap_err();
+    assert!(matches!(error, PluginError::Compiler(_)), "{error}");
+}
+
+#[test]
+fn the_compiler_says_what_is_wrong_with_a_component() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let cache = CodeCache {
+        directory: directory.path().join("code"),
+        compiler: Some(compiler(Duration::from_secs(60), 1 << 30)),
+    };
+    let error = runtime(Some(cache))
+        .unwrap()
+        .load(b"\0asm nonsense")
+        .unwrap_err();
+    assert!(
+        matches!(&error, PluginError::Compile(reason) if !reason.is_empty()),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_cache_that_others_can_write_to_is_refused() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let open = directory.path().join("open");
+    fs::create_dir(&open).unwrap();
+    fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
+    for place in [open.clone(), open.join("below")] {
+        let cache = CodeCache {
+            directory: place,
+            compiler: None,
+        };
+        let error = runtime(Some(cache)).unwrap_err();
+        assert!(
+            error.to_string().contains("can be written by others"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,168 @@
+//! What a hostile plugin costs its own tenant, and what the tenant next to it sees of it: nothing.
+//!
+//! The times are printed, not asserted: `cargo test -p remora-host --test hostile -- --nocapture`.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
+
+mod cases;
+mod guest;
+mod loading;
+mod neighbour;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use remora_host::session::StickyPolicy;
+use remora_host::storage::{MemoryProxyStore, Quota};
+use remora_host::{Error, Limits, Plugin, PluginError, Proxy, ProxyConfig, ProxyManager};
+
+use cases::{At, CASES, Case};
+use neighbour::Neighbour;
+
+/// What a tenant may store.
+const STORAGE: u64 = 1 << 20;
+
+/// How long a hostile tenant goes on.
+const SIEGE: Duration = Duration::from_millis(400);
+
+/// No call is longer than its limit, with generous room for a machine that is busy.
+const LONGEST: Duration = Duration::from_secs(5);
+
+fn limits() -> Limits {
+    Limits {
+        call_timeout: Duration::from_millis(50),
+        // Every case goes on for the whole siege; the budget has a test of its own.
+        processor_percent: None,
+        ..Limits::untrusted()
+    }
+}
+
+/// One test at a time: the memory of the process and the time of its neighbour are measured.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.unwrap().block_on(future)
+}
+
+struct Tenant {
+    manager: ProxyManager,
+    storage: Arc<Quota<MemoryProxyStore>>,
+}
+
+fn tenant(component: &[u8], limits: Limits) -> Result<Tenant, Error> {
+    let plugin = Plugin::from_bytes(component)?.with_limits(limits);
+    let storage = Arc::new(Quota::new(MemoryProxyStore::default(), STORAGE));
+    let config = ProxyConfig {
+        sticky_policy: StickyPolicy::domain_default(),
+        ..ProxyConfig::default()
+    };
+    let builder = ProxyManager::builder().plugin(plugin).config(config);
+    let manager = builder.storage(storage.clone()).instances(1).build()?;
+    block_on(manager.add_proxy(Proxy::from_url("http://192.0.2.1:8080")?))?;
+    Ok(Tenant { manager, storage })
+}
+
+/// What the tenant itself gets: the error of one request, and how long the request took.
+fn attempt(case: &Case, component: &[u8], tenant: Option<&Tenant>) -> (Option<String>, Duration) {
+    let start = Instant::now();
+    let outcome = match (case.at, tenant) {
+        (At::Build, _) | (_, None) => self::tenant(component, limits()).map(|_| ()),
+        (At::List, Some(tenant)) => block_on(tenant.manager.sessions()).map(|_| ()),
+        (_, Some(tenant)) => {
+            let acquired = block_on(tenant.manager.acquire_for_domain("shop.example.com"));
+            acquired.and_then(|handle| {
+                // Whatever the plugin says of the time, it can be asked for.
+                handle.session_expires_at();
+                block_on(handle.release(remora_host::Outcome::Failure)).map(|_| ())
+            })
+        }
+    };
+    (
+        outcome.err().map(|error| error.to_string()),
+        start.elapsed(),
+    )
+}
+
+#[test]
+fn a_hostile_plugin_costs_its_own_tenant_and_nobody_else() {
+    let _alone = alone();
+    let neighbour = Neighbour::new();
+    let quiet = neighbour.during(|| std::thread::sleep(SIEGE));
+    println!("quiet: {quiet}");
+    let before = resident();
+    for case in &CASES {
+        let component = case.guest.component();
+        let mut longest = Duration::ZERO;
+        let mut attempts = 0_u32;
+        let seen = neighbour.during(|| {
+            let tenant = (case.at != At::Build).then(|| tenant(&component, limits()).unwrap());
+            let start = Instant::now();
+            while attempts == 0 || start.elapsed() < SIEGE {
+                let (error, took) = attempt(case, &component, tenant.as_ref());
+                match (&error, case.at) {
+                    (None, At::Nowhere) => {}
+                    (Some(error), at) if at != At::Nowhere => {
+                        assert!(error.contains(case.error), "{}: {error}", case.name);
+                    }
+                    _ => panic!("{}: {error:?}", case.name),
+                }
+                longest = longest.max(took);
+                attempts += 1;
+            }
+            if let Some(tenant) = &tenant {
+                assert!(tenant.storage.used() <= STORAGE, "{}", case.name);
+            }
+        });
+        println!(
+            "{}: {attempts} attempts, the longest {longest:?}; the neighbour: {seen}, p99 {:.2} of quiet",
+            case.name,
+            seen.p99().as_secs_f64() / quiet.p99().as_secs_f64()
+        );
+        assert!(longest < LONGEST, "{}: {longest:?}", case.name);
+    }
+    let (before, after) = (before / 1024, resident() / 1024);
+    println!("resident: {before} MiB before, {after} MiB after");
+    // The code of what was compiled is gone with it; what is left is the allocator's own.
+    assert!(
+        after < before + 64,
+        "{before} MiB before, {after} MiB after"
+    );
+}
+
+#[test]
+fn a_plugin_that_takes_more_than_its_share_has_to_wait() {
+    let _alone = alone();
+    let guest = guest::Guest {
+        acquire: "(loop $l (br $l))",
+        ..guest::Guest::default()
+    };
+    let limits = Limits {
+        processor_percent: Some(5),
+        ..limits()
+    };
+    let tenant = tenant(&guest.component(), limits).unwrap();
+    // A second is saved up; every attempt takes 50 ms of it and more.
+    let error = (0..200)
+        .map(|_| block_on(tenant.manager.acquire_for_domain("shop.example.com")).unwrap_err())
+        .find(|error| matches!(error, Error::Plugin(PluginError::OverBudget { .. })));
+    let retry_after = error.expect("it never had to wait").retry_after();
+    assert!(retry_after.is_some_and(|after| after > Duration::ZERO));
+}
+
+/// KiB of memory that this process has.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().nth(1));
+    number.unwrap().parse().unwrap()
+}
