@@ -164,6 +164,10 @@ impl Breaker {
         matches!(self.state, State::HalfOpen { .. })
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed { .. })
+    }
+
     pub(crate) fn admission(&self, now: u64) -> Admission {
         match self.refuses_until() {
             None => Admission::Closed,

@@ -64,6 +64,15 @@ impl Draw {
         })
     }
 
+    /// A draw that is not kept: its numbers are as good as any, and others may have the same.
+    pub(crate) fn sketch(number: u64) -> Self {
+        Self {
+            ticket: number,
+            position: number,
+            seen: None,
+        }
+    }
+
     /// A number that looks random, from the ticket and a salt.
     pub(crate) fn scramble(&self, salt: u64) -> u64 {
         scramble(self.ticket ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15))

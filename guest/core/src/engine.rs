@@ -1,6 +1,7 @@
 //! Composes the rules into acquire and release.
 
 mod acquire;
+mod detour;
 mod release;
 mod sessions;
 mod status;
@@ -17,6 +18,7 @@ use crate::pool::{Pool, ProxyId, ProxySpec};
 use crate::session::Reason;
 use crate::storage::{Storage, StorageError};
 
+pub use detour::Detour;
 pub use status::{ProxyStatus, Stats};
 
 /// What a request says about itself.

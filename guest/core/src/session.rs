@@ -140,6 +140,21 @@ impl Session {
         session.used(now, policy)
     }
 
+    /// The session as it goes on with another proxy: as long again as it would have lasted.
+    pub(crate) fn moved(&self, proxy: ProxyId, generation: u64, era: u32, now: u64) -> Self {
+        let expires_at = now.saturating_add(self.expires_at - self.bound_at);
+        Self {
+            proxy,
+            generation,
+            bound_at: now,
+            expires_at,
+            era,
+            uses: u32::from(self.uses > 0),
+            mark: Mark::Live,
+            idle_at: expires_at,
+        }
+    }
+
     /// The session after one more request.
     pub(crate) fn used(mut self, now: u64, policy: &Sticky) -> Self {
         if policy.max_requests.is_some() {

@@ -161,6 +161,12 @@ pub trait Storage {
     /// The table's population and up to `limit` of the entries closest to expiry.
     fn first_to_expire(&self, table: Table, limit: u32) -> Result<Head, StorageError>;
 
+    /// Whether the back end keeps its tables within bounds by itself. Then the core does not look for entries
+    /// that could make room.
+    fn bounds_itself(&self) -> bool {
+        false
+    }
+
     /// Up to about `limit` entries from `cursor` on (`None`: from the start). An entry that is there
     /// from the first page to the last is returned at least once.
     fn scan(&self, table: Table, cursor: Option<u64>, limit: u32) -> Result<Page, StorageError>;
@@ -191,6 +197,10 @@ impl<S: Storage + ?Sized> Storage for &S {
 
     fn first_to_expire(&self, table: Table, limit: u32) -> Result<Head, StorageError> {
         (**self).first_to_expire(table, limit)
+    }
+
+    fn bounds_itself(&self) -> bool {
+        (**self).bounds_itself()
     }
 
     fn scan(&self, table: Table, cursor: Option<u64>, limit: u32) -> Result<Page, StorageError> {

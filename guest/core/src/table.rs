@@ -88,6 +88,25 @@ pub(crate) fn end<S: Storage>(
     })
 }
 
+/// Puts the session that was ended as the one of `generation` on another proxy. Answers whether it was still
+/// that one: whoever was faster has bound the key anew.
+pub(crate) fn move_ended<S: Storage>(
+    storage: &S,
+    key: &str,
+    generation: u64,
+    moved: impl Fn(&Session) -> Session,
+) -> Result<bool, StorageError> {
+    update(storage, Table::Sessions, key, |cell| {
+        let Some(session) = cell.map(Session::decode).transpose()? else {
+            return Ok(Step::Keep(false));
+        };
+        if session.generation != generation || session.mark != Mark::Failed {
+            return Ok(Step::Keep(false));
+        }
+        Ok(Step::Set(Some(moved(&session).encode()), true))
+    })
+}
+
 /// Rule 10, after `written` was added to a table: a few expired entries go, and if the table holds
 /// more than `max` the entries closest to expiry make room.
 pub(crate) fn make_room<S: Storage>(
@@ -97,6 +116,9 @@ pub(crate) fn make_room<S: Storage>(
     now: u64,
     max: u64,
 ) -> Result<(), StorageError> {
+    if storage.bounds_itself() {
+        return Ok(());
+    }
     for _ in 0..REMOVED_PER_WRITE {
         let head = storage.first_to_expire(table, LOOKED_AT)?;
         let over = head.population > max;

@@ -334,6 +334,7 @@ impl<S: Storage> Engine<S> {
                 avoid,
                 now,
                 window_ms: self.config.lease_timeout_ms,
+                probes: true,
                 admitted: None,
                 earliest: None,
                 left_aside: false,

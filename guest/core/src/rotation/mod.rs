@@ -66,6 +66,8 @@ pub(crate) struct Field<'a, S> {
     pub(crate) avoid: Avoid<'a>,
     pub(crate) now: u64,
     pub(crate) window_ms: u64,
+    /// Whether a proxy whose breaker wants a probe may be taken.
+    pub(crate) probes: bool,
     /// The breaker of the proxy admitted last.
     pub(crate) admitted: Option<Seen>,
     /// The first moment at which one of the proxies refused by their breaker admits a probe.
@@ -101,9 +103,13 @@ impl<S: Storage> Field<'_, S> {
         }
         let proxy = &self.pool.get(i).key;
         let seen = gate::look(self.storage, proxy)?;
-        if let Admission::Refused { until } = seen.breaker.admission(self.now) {
-            self.earliest = Some(self.earliest.map_or(until, |e| e.min(until)));
-            return Ok(false);
+        match seen.breaker.admission(self.now) {
+            Admission::Refused { until } => {
+                self.earliest = Some(self.earliest.map_or(until, |e| e.min(until)));
+                return Ok(false);
+            }
+            Admission::ProbeDue if !self.probes => return Ok(false),
+            Admission::Closed | Admission::ProbeDue => {}
         }
         if let Some(session) = self.avoid.blocked_for
             && avoid::is_blocked(self.storage, proxy, session, self.now)?

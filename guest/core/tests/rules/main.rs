@@ -10,6 +10,7 @@ mod binding;
 mod blocked;
 mod bounds;
 mod breaker;
+mod detour;
 mod key;
 mod policy;
 mod pool;

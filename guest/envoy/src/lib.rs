@@ -1,0 +1,35 @@
+//! remora's decisions as an Envoy filter: the callbacks of proxy-wasm bound to [`remora_core`]. It only
+//! translates; a rule found here is in the wrong room.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`config`] | reads the plugin configuration and says what is wrong with it |
+//! | [`slots`] | the core's storage over Envoy's shared data |
+//! | [`outcome`] | what the end of a stream says about the proxy |
+//! | [`refusal`] | what clients are told when there is no proxy |
+//! | [`steering`] | the list of addresses that Envoy is to try, and who served |
+//! | `host` | every call to Envoy |
+//! | `plugin`, `stream` | the callbacks |
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod config;
+pub mod outcome;
+pub mod refusal;
+pub mod slots;
+pub mod steering;
+
+#[cfg(target_arch = "wasm32")]
+mod host;
+#[cfg(target_arch = "wasm32")]
+mod metrics;
+#[cfg(target_arch = "wasm32")]
+mod plugin;
+#[cfg(target_arch = "wasm32")]
+mod stream;
+
+#[cfg(target_arch = "wasm32")]
+proxy_wasm::main! {{
+    host::start();
+    proxy_wasm::set_root_context(|_| Box::new(plugin::Root::default()));
+}}

@@ -1,0 +1,198 @@
+//! One configuration of the filter: its engine, and what comes with it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::ContextType;
+use remora_core::{
+    AcquireError, BreakerChange, Detour, Engine, Outcome, Permit, ProxyId, Request, StorageError,
+    Table,
+};
+
+use crate::config::{self, Checked};
+use crate::host::{self, Shared};
+use crate::metrics::Metrics;
+use crate::outcome::Verdicts;
+use crate::slots::SlotTable;
+use crate::steering::Addresses;
+use crate::stream::Stream;
+
+/// How often counters are told to Envoy.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How many slots are counted with each tick.
+const COUNTED: u32 = 1_024;
+
+/// What the streams of one configuration share.
+pub(crate) struct Plugin {
+    engine: RefCell<Engine<SlotTable<Shared>>>,
+    /// The same table once more, to count in.
+    table: SlotTable<Shared>,
+    addresses: Addresses,
+    pub(crate) verdicts: Verdicts,
+    pub(crate) attempts: usize,
+    pub(crate) session_header: Option<String>,
+    metrics: Metrics,
+    /// The latest time seen: it never goes back (rule 12).
+    latest: Cell<u64>,
+    counting: Cell<Counting>,
+}
+
+/// How far the count of sessions has come.
+#[derive(Clone, Copy, Default)]
+struct Counting {
+    next: u32,
+    live: u64,
+}
+
+/// A request that has its proxy.
+pub(crate) struct Leased {
+    pub(crate) key: String,
+    pub(crate) permit: Permit,
+    pub(crate) fallbacks: Vec<ProxyId>,
+}
+
+impl Plugin {
+    fn new(checked: Checked) -> Result<Self, String> {
+        let max_sessions = checked.core.max_sessions;
+        let mut engine = Engine::new(SlotTable::new(Shared, max_sessions));
+        let wrong = |invalid: remora_core::Invalid| invalid.to_string();
+        engine.configure(checked.core).map_err(wrong)?;
+        engine.add_proxies(&checked.pool).map_err(wrong)?;
+        Ok(Self {
+            engine: RefCell::new(engine),
+            table: SlotTable::new(Shared, max_sessions),
+            addresses: Addresses::new(&checked.addresses),
+            verdicts: checked.verdicts,
+            attempts: checked.attempts as usize,
+            session_header: checked.session_header,
+            metrics: Metrics::new(),
+            latest: Cell::new(0),
+            counting: Cell::default(),
+        })
+    }
+
+    fn now(&self) -> u64 {
+        let now = host::now().max(self.latest.get());
+        self.latest.set(now);
+        now
+    }
+
+    /// Decides, and answers with the lease and the list for Envoy.
+    pub(crate) fn acquire(&self, request: &Request<'_>) -> Result<(Leased, String), AcquireError> {
+        let decided = self.decide(request);
+        match &decided {
+            Ok(_) => {}
+            Err(error) => self.metrics.refused(error),
+        }
+        decided
+    }
+
+    fn decide(&self, request: &Request<'_>) -> Result<(Leased, String), AcquireError> {
+        let now = self.now();
+        let mut engine = self.engine.borrow_mut();
+        let decided = engine.permit(now, request)?;
+        let permit = decided.permit;
+        let fallbacks = engine.fallbacks(now, request, &permit, self.attempts)?;
+        // Every proxy of the pool has an address: the configuration was checked.
+        let list = self.addresses.list(&permit.proxy, &fallbacks);
+        let list = list.ok_or(StorageError::Corrupt)?;
+        self.metrics.acquired(decided.reason);
+        let leased = Leased {
+            key: engine.last_key().to_owned(),
+            permit,
+            fallbacks,
+        };
+        Ok((leased, list))
+    }
+
+    /// Takes a lease back. `served`: the address that Envoy tried last.
+    pub(crate) fn release(&self, leased: &Leased, served: Option<&str>, outcome: Outcome) {
+        let place = served.and_then(|at| self.addresses.place(at, &leased.fallbacks));
+        let (permit, key) = (&leased.permit, &*leased.key);
+        let mut engine = self.engine.borrow_mut();
+        let released = match place.and_then(|i| leased.fallbacks.split_at_checked(i)) {
+            Some((passed, [served, ..])) => {
+                let served = *served;
+                self.metrics.released(Outcome::Failure);
+                engine.detour(self.now(), permit, key, Detour { passed, served }, outcome)
+            }
+            _ => {
+                let now = if engine.looks_at_time(outcome) {
+                    self.now()
+                } else {
+                    0
+                };
+                engine.settle(now, permit, key, outcome)
+            }
+        };
+        self.metrics.released(outcome);
+        match released {
+            Ok(released) => match released.breaker {
+                BreakerChange::None => {}
+                change => {
+                    self.metrics.changed(change);
+                    let (proxy, change) = (permit.proxy, change.name());
+                    host::log_warning(&format!("remora: proxy {proxy}: circuit breaker {change}"));
+                }
+            },
+            Err(error) => host::log_error(&format!("remora: a release was lost: {error}")),
+        }
+    }
+
+    fn tick(&self) {
+        self.metrics.flush();
+        let Counting { mut next, mut live } = self.counting.get();
+        let now = self.now();
+        let slots = self.table.slots(Table::Sessions);
+        for _ in 0..COUNTED.min(slots) {
+            live += self.table.count_in(Table::Sessions, next, |cell| now < cell.expires_at);
+            next += 1;
+            if next == slots {
+                self.metrics.sessions(live);
+                (next, live) = (0, 0);
+            }
+        }
+        self.counting.set(Counting { next, live });
+    }
+}
+
+/// What Envoy configures.
+#[derive(Default)]
+pub(crate) struct Root {
+    plugin: Option<Rc<Plugin>>,
+}
+
+impl Context for Root {}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, _size: usize) -> bool {
+        match config::read(&host::configuration()).and_then(Plugin::new) {
+            Ok(plugin) => {
+                self.plugin = Some(Rc::new(plugin));
+                let _ = proxy_wasm::hostcalls::set_tick_period(TICK);
+                true
+            }
+            Err(line) => {
+                host::log_error(&format!("remora: configuration: {line}"));
+                false
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        if let Some(plugin) = &self.plugin {
+            plugin.tick();
+        }
+    }
+
+    fn create_http_context(&self, _id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream::new(self.plugin.clone())))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}

@@ -1,0 +1,111 @@
+//! One request: a lease at its beginning, the release at its end.
+
+use std::rc::Rc;
+
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+use remora_core::{AcquireError, Request};
+
+use crate::host;
+use crate::outcome::Ending;
+use crate::plugin::{Leased, Plugin};
+use crate::refusal::Refusal;
+use crate::steering::HEADER;
+
+pub(crate) struct Stream {
+    plugin: Option<Rc<Plugin>>,
+    leased: Option<Leased>,
+    target: String,
+    tunnel: bool,
+}
+
+impl Stream {
+    pub(crate) fn new(plugin: Option<Rc<Plugin>>) -> Self {
+        Self {
+            plugin,
+            leased: None,
+            target: String::new(),
+            tunnel: false,
+        }
+    }
+
+    fn acquire(&mut self, plugin: &Plugin) -> Result<String, AcquireError> {
+        let session = plugin.session_header.as_deref().and_then(|name| {
+            let session = host::request_header(name)?;
+            host::remove_request_header(name);
+            Some(session)
+        });
+        let request = Request {
+            target: &self.target,
+            session: session.as_deref(),
+            ..Request::default()
+        };
+        let (leased, list) = plugin.acquire(&request)?;
+        if leased.fallbacks.len() < plugin.attempts {
+            // As many retries as there are fallbacks: a retry without one would end without any proxy's name.
+            let retries = leased.fallbacks.len().to_string();
+            host::set_request_header("x-envoy-max-retries", &retries);
+        }
+        self.leased = Some(leased);
+        Ok(list)
+    }
+}
+
+impl Context for Stream {}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
+        let Some(plugin) = self.plugin.clone() else {
+            return Action::Continue;
+        };
+        self.target = host::request_header(":authority").unwrap_or_default();
+        #[cfg(feature = "trap")]
+        assert!(!self.target.starts_with("trap."), "asked to trap");
+        // A tunnel's request has no end: the rest need not be asked.
+        self.tunnel = !end_of_stream
+            && host::request_header(":method").is_some_and(|method| method == "CONNECT");
+        match self.acquire(&plugin) {
+            Ok(list) => {
+                host::set_request_header(HEADER, &list);
+                Action::Continue
+            }
+            Err(error) => {
+                let refusal = Refusal::from(&error);
+                let mut headers = vec![
+                    ("content-type", "text/plain; charset=utf-8"),
+                    ("proxy-status", &refusal.proxy_status),
+                ];
+                if let Some(seconds) = &refusal.retry_after {
+                    headers.push(("retry-after", seconds));
+                }
+                host::respond(refusal.status, headers, &refusal.body);
+                Action::Pause
+            }
+        }
+    }
+
+    fn on_log(&mut self) {
+        let (Some(plugin), Some(leased)) = (&self.plugin, self.leased.take()) else {
+            return;
+        };
+        let details = host::text(&["response", "code_details"]).unwrap_or_default();
+        let status = host::number(&["response", "code"]).unwrap_or(0);
+        let bytes = |path| self.tunnel && host::number(path).unwrap_or(0) > 0;
+        let outcome = plugin.verdicts.of(
+            &self.target,
+            &Ending {
+                status: status.try_into().unwrap_or(0),
+                details: &details,
+                tunnel: self.tunnel,
+                sent: bytes(&["request", "size"]),
+                received: bytes(&["response", "size"]),
+            },
+        );
+        let served = if leased.fallbacks.is_empty() {
+            None
+        } else {
+            host::text(&["upstream", "address"])
+        };
+        plugin.release(&leased, served.as_deref(), outcome);
+    }
+}
