@@ -29,7 +29,10 @@ mod plugin;
 mod stream;
 
 #[cfg(target_arch = "wasm32")]
-proxy_wasm::main! {{
-    host::start();
-    proxy_wasm::set_root_context(|_| Box::new(plugin::Root::default()));
-}}
+#[allow(missing_docs)]
+mod entry {
+    proxy_wasm::main! {{
+        crate::host::start();
+        proxy_wasm::set_root_context(|_| Box::new(crate::plugin::Root::default()));
+    }}
+}

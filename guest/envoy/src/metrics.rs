@@ -31,9 +31,8 @@ impl<const N: usize> Counters<N> {
 
     fn flush(&self) {
         for (_, metric, count) in &self.0 {
-            match (metric, count.take()) {
-                (Some(metric), by @ 1..) => host::increment(*metric, by),
-                _ => {}
+            if let (Some(metric), by @ 1..) = (metric, count.take()) {
+                host::increment(*metric, by);
             }
         }
     }

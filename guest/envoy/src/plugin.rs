@@ -82,12 +82,8 @@ impl Plugin {
 
     /// Decides, and answers with the lease and the list for Envoy.
     pub(crate) fn acquire(&self, request: &Request<'_>) -> Result<(Leased, String), AcquireError> {
-        let decided = self.decide(request);
-        match &decided {
-            Ok(_) => {}
-            Err(error) => self.metrics.refused(error),
-        }
-        decided
+        self.decide(request)
+            .inspect_err(|error| self.metrics.refused(error))
     }
 
     fn decide(&self, request: &Request<'_>) -> Result<(Leased, String), AcquireError> {

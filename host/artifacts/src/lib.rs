@@ -1,4 +1,4 @@
-//! remora's WebAssembly components, as bytes. Built by this crate's build script from `guest/`.
+//! remora's WebAssembly guests, as bytes: components, and modules for Envoy. Built by this crate's build script from `guest/`.
 
 #![forbid(unsafe_code)]
 

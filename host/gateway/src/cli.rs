@@ -2,6 +2,7 @@
 
 mod ask;
 mod check;
+mod envoy;
 mod reload;
 mod serve;
 
@@ -40,6 +41,8 @@ enum Command {
     Sessions(AdminArgument),
     /// The pool of a running gateway, proxy by proxy.
     Proxies(AdminArgument),
+    /// Make the configuration of an Envoy with remora's filter.
+    Envoy(envoy::EnvoyArgument),
     /// Watch it work: upstream proxies, an origin and a client on loopback, inside this process.
     Demo,
 }
@@ -98,6 +101,7 @@ pub fn main() -> ExitCode {
             Command::Stats(argument) => argument.ask(json).stats().await,
             Command::Sessions(argument) => argument.ask(json).sessions().await,
             Command::Proxies(argument) => argument.ask(json).proxies().await,
+            Command::Envoy(argument) => envoy::envoy(&argument).await,
             Command::Demo => {
                 log("error", false)?;
                 crate::demo::run(json).await

@@ -1,6 +1,7 @@
 //! `remora.toml`: read, checked, and turned into a gateway.
 
 mod build;
+mod envoy;
 mod explain;
 mod file;
 mod parse;
@@ -16,6 +17,9 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use build::BuildError;
+pub(crate) use build::field;
+pub use envoy::EnvoyFields;
+pub(crate) use file::Mode;
 pub use file::{Breaker, File, Override, ProxyEntry, Rotation, Sticky};
 pub(crate) use serving::Format;
 pub use serving::{

@@ -19,6 +19,7 @@
 //! | `body` | the bodies that it sends |
 //! | `reply` | what clients are told when something is wrong |
 //! | [`admin`] | `/stats`, `/sessions`, `/proxies`, `/metrics`, `/healthz` |
+//! | [`envoy`] | the configuration of an Envoy with the same decisions in it |
 //! | [`demo`] | a pool, an origin and a client on loopback, to watch it work |
 
 #![forbid(unsafe_code)]
@@ -31,6 +32,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod demo;
+pub mod envoy;
 mod forward;
 pub mod gateway;
 mod headers;

@@ -162,6 +162,12 @@ impl Proxy {
             .any(|text| Parts::name_session(text))
     }
 
+    /// Whether the user name or the password holds a part that is filled in for each request.
+    pub fn has_templates(&self) -> bool {
+        let both = [&self.username, &self.password];
+        both.into_iter().flatten().any(|text| Parts::stand_in(text))
+    }
+
     /// The proxy as so many exits behind its address, each with a breaker, sessions and turns of its own.
     /// Their URLs end with `#1`, `#2` and so on. What makes them differ on the wire is `{session}` in the
     /// user name or password.

@@ -62,7 +62,7 @@ pub enum BuildError {
     Host(#[from] Error),
 }
 
-pub(super) fn field(
+pub(crate) fn field(
     field: impl Into<String>,
     value: impl ToString,
     accepted: &'static str,

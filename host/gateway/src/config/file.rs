@@ -8,6 +8,7 @@ use std::time::Duration;
 use remora_host::{OnBad, Scope, Strategy};
 use serde::Deserialize;
 
+use super::envoy::EnvoyFields;
 use super::serving::{
     ClientFields, LimitFields, LogFields, OutcomeFields, RetryFields, Secret, TimeoutFields,
     TlsFields, User,
@@ -57,6 +58,8 @@ pub struct File {
     pub(crate) tls: TlsFields,
     #[serde(default)]
     pub(crate) log: LogFields,
+    #[serde(default)]
+    pub(crate) envoy: EnvoyFields,
     #[serde(default)]
     pub(crate) proxy: Vec<ProxyEntry>,
 }
