@@ -40,7 +40,7 @@ impl File {
             let accepted = "no [[user]]: Envoy does not ask clients who they are";
             return Err(field("user[0].name", &user.name, accepted));
         }
-        if self.storage != "memory" {
+        if !self.storage.is_memory() {
             let accepted = "memory: Envoy keeps sessions in its own";
             return Err(field("storage", "…", accepted));
         }

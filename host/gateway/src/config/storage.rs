@@ -82,6 +82,11 @@ impl StorageField {
             .unwrap_or("…")
     }
 
+    /// Whether state lives in the process.
+    pub(super) fn is_memory(&self) -> bool {
+        self.0 == "memory"
+    }
+
     fn read(&self) -> Result<Place, BuildError> {
         if self.0 == "memory" {
             return Ok(Place::Memory);
