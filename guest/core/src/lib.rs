@@ -49,7 +49,8 @@ pub use breaker::{Breaker, BreakerPolicy, Change as BreakerChange};
 pub use config::Config;
 pub use draw::cursor_of_a_member;
 pub use engine::{
-    Decided, Detour, Engine, Grant, Lease, Outcome, Permit, ProxyStatus, Released, Request, Span, Stats,
+    Decided, Detour, Engine, Grant, Lease, Outcome, Permit, ProxyStatus, Released, Request, Span,
+    Stats,
 };
 pub use error::{AcquireError, Error, Invalid, KeyError};
 pub use key::{MAX_HOST_LEN, MAX_KEY_LEN, MAX_SESSION_ID_LEN, MAX_TAG_LEN, Scope, SessionKey};

@@ -245,8 +245,7 @@ impl PluginConfig {
                     return Err(invalid(format!("proxy[{i}].id"), id, &accepted));
                 }
                 if *known == address {
-                    let accepted =
-                        format!("an address of its own; `proxy[{first}]` has the same");
+                    let accepted = format!("an address of its own; `proxy[{first}]` has the same");
                     return Err(invalid(format!("proxy[{i}].address"), known, &accepted));
                 }
             }
@@ -257,7 +256,9 @@ impl PluginConfig {
             return Err(invalid(field, self.retry.attempts, "0 to 10"));
         }
         if let Some(header) = &self.client.session_header
-            && !header.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+            && !header
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
         {
             let accepted = "the name of a header, such as `x-session-id`";
             return Err(invalid("client.session_header".into(), header, accepted));
@@ -332,7 +333,8 @@ impl ProxyFields {
         let field = format!("proxy[{i}].url");
         let (scheme, rest) = self.url.split_once("://").unwrap_or(("", &self.url));
         if rest.contains('@') {
-            let accepted = "a URL without user and password: Envoy's cluster holds them, the filter must not";
+            let accepted =
+                "a URL without user and password: Envoy's cluster holds them, the filter must not";
             return Err(invalid(field, format!("{scheme}://…@…"), accepted));
         }
         match scheme {
@@ -360,9 +362,8 @@ impl ProxyFields {
 impl OutcomeFields {
     fn verdicts(&self) -> Result<Verdicts, Invalid> {
         let default = Statuses::default();
-        let or = |own: &Option<Vec<u16>>, general: &Vec<u16>| {
-            own.as_ref().unwrap_or(general).clone()
-        };
+        let or =
+            |own: &Option<Vec<u16>>, general: &Vec<u16>| own.as_ref().unwrap_or(general).clone();
         let general = Statuses {
             failure: or(&self.failure_statuses, &default.failure),
             blocked: or(&self.blocked_statuses, &default.blocked),
@@ -412,12 +413,27 @@ mod tests {
         for (fields, says) in [
             (r#""sticky":{"tll":"5m"},"#, "unknown field `tll`"),
             (r#""sticky":{"ttl":300},"#, "`sticky.ttl`: invalid type"),
-            (r#""sticky":{"ttl":"5 lightyears"},"#, "`sticky.ttl`: \"5 lightyears\""),
+            (
+                r#""sticky":{"ttl":"5 lightyears"},"#,
+                "`sticky.ttl`: \"5 lightyears\"",
+            ),
             (r#""retry":{"attempts":11},"#, "`retry.attempts` is `11`"),
-            (r#""outcome":{"failure_statuses":[99]},"#, "`outcome.failure_statuses` is `99`"),
-            (r#""outcome":{"failure_statuses":[403]},"#, "`outcome.blocked_statuses` is `403`"),
-            (r#""outcome":{"override":[{"match":"*.*"}]},"#, "`outcome.override[0].match` is `*.*`"),
-            (r#""client":{"session_header":"a b"},"#, "`client.session_header` is `a b`"),
+            (
+                r#""outcome":{"failure_statuses":[99]},"#,
+                "`outcome.failure_statuses` is `99`",
+            ),
+            (
+                r#""outcome":{"failure_statuses":[403]},"#,
+                "`outcome.blocked_statuses` is `403`",
+            ),
+            (
+                r#""outcome":{"override":[{"match":"*.*"}]},"#,
+                "`outcome.override[0].match` is `*.*`",
+            ),
+            (
+                r#""client":{"session_header":"a b"},"#,
+                "`client.session_header` is `a b`",
+            ),
         ] {
             let error = with(fields).unwrap_err();
             assert!(error.contains(says), "{error}");
@@ -429,13 +445,19 @@ mod tests {
     fn a_pool_that_envoy_cannot_reach_or_that_holds_a_secret_is_refused() {
         for (url, says) in [
             ("socks5://192.0.2.1:1080", "cannot dial SOCKS5"),
-            ("http://user:s3cret@192.0.2.1:3128", "without user and password"),
+            (
+                "http://user:s3cret@192.0.2.1:3128",
+                "without user and password",
+            ),
             ("http://proxy.example:3128", "`address` beside the URL"),
             ("ftp://192.0.2.1:1", "begins with http:// or https://"),
         ] {
             let json = format!(r#"{{"proxy":[{{"url":"{url}","id":"{ID}"}}]}}"#);
             let error = read(json.as_bytes()).unwrap_err();
-            assert!(error.contains(says) && error.contains("`proxy[0].url`"), "{error}");
+            assert!(
+                error.contains(says) && error.contains("`proxy[0].url`"),
+                "{error}"
+            );
             assert!(!error.contains("s3cret"), "{error}");
         }
     }

@@ -74,7 +74,11 @@ impl Metrics {
         ];
         Self {
             acquires: Counters::new("remora_acquires_total", "result", results),
-            releases: Counters::new("remora_releases_total", "outcome", outcomes.map(Outcome::name)),
+            releases: Counters::new(
+                "remora_releases_total",
+                "outcome",
+                outcomes.map(Outcome::name),
+            ),
             breakers: Counters::new(
                 "remora_breaker_transitions_total",
                 "change",

@@ -179,13 +179,33 @@ mod tests {
     #[test]
     fn an_ending_is_the_proxys_the_clients_or_envoys_own() {
         for (status, details, outcome) in [
-            (503, "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}", Outcome::Failure),
-            (503, "upstream_reset_before_response_started{connection_termination}", Outcome::Failure),
-            (503, "upstream_reset_before_response_started{connection_timeout}", Outcome::Failure),
-            (200, "upstream_reset_after_response_started{connection_termination}", Outcome::Failure),
+            (
+                503,
+                "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}",
+                Outcome::Failure,
+            ),
+            (
+                503,
+                "upstream_reset_before_response_started{connection_termination}",
+                Outcome::Failure,
+            ),
+            (
+                503,
+                "upstream_reset_before_response_started{connection_timeout}",
+                Outcome::Failure,
+            ),
+            (
+                200,
+                "upstream_reset_after_response_started{connection_termination}",
+                Outcome::Failure,
+            ),
             (504, "response_timeout", Outcome::Failure),
             (504, "upstream_per_try_timeout", Outcome::Failure),
-            (503, "upstream_reset_before_response_started{overflow}", Outcome::Cancelled),
+            (
+                503,
+                "upstream_reset_before_response_started{overflow}",
+                Outcome::Cancelled,
+            ),
             (503, "no_healthy_upstream", Outcome::Cancelled),
             (0, "downstream_remote_disconnect", Outcome::Cancelled),
             (200, "downstream_remote_disconnect", Outcome::Cancelled),

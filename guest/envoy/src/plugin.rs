@@ -144,7 +144,9 @@ impl Plugin {
         let now = self.now();
         let slots = self.table.slots(Table::Sessions);
         for _ in 0..COUNTED.min(slots) {
-            live += self.table.count_in(Table::Sessions, next, |cell| now < cell.expires_at);
+            live += self
+                .table
+                .count_in(Table::Sessions, next, |cell| now < cell.expires_at);
             next += 1;
             if next == slots {
                 self.metrics.sessions(live);

@@ -36,7 +36,12 @@ impl From<&AcquireError> for Refusal {
         let details: String = line
             .chars()
             .filter(|c| c.is_ascii_graphic() || *c == ' ')
-            .flat_map(|c| matches!(c, '"' | '\\').then_some('\\').into_iter().chain([c]))
+            .flat_map(|c| {
+                matches!(c, '"' | '\\')
+                    .then_some('\\')
+                    .into_iter()
+                    .chain([c])
+            })
             .collect();
         Self {
             status,

@@ -145,7 +145,14 @@ impl<D: SharedData> SlotTable<D> {
 fn slot_key(table: Table, slot: u32) -> SlotKey {
     // ASCII, seven bits a byte: the SDK wants a key that is text.
     let digit = |i: u32| (slot >> (7 * i)) as u8 & 0x7f;
-    [table.index(), digit(0), digit(1), digit(2), digit(3), digit(4)]
+    [
+        table.index(),
+        digit(0),
+        digit(1),
+        digit(2),
+        digit(3),
+        digit(4),
+    ]
 }
 
 fn stamp_key(table: Table) -> [u8; 2] {

@@ -105,7 +105,12 @@ impl<S: Storage> Engine<S> {
         table::end(&self.storage, key, permit.generation, now, mark)
     }
 
-    pub(super) fn remember_block(&self, now: u64, proxy: &str, session: &str) -> Result<(), StorageError> {
+    pub(super) fn remember_block(
+        &self,
+        now: u64,
+        proxy: &str,
+        session: &str,
+    ) -> Result<(), StorageError> {
         let until = now.saturating_add(self.config.avoid_blocked_for_ms);
         if until == now {
             return Ok(());

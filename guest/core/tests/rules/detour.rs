@@ -19,13 +19,7 @@ fn fallbacks(client: &Client<'_>, world: &World, lease: &Lease) -> Vec<u128> {
     ids.iter().map(|id| id.as_u128()).collect()
 }
 
-fn detour(
-    world: &World,
-    client: &mut Client<'_>,
-    lease: &Lease,
-    way: &[u128],
-    outcome: Outcome,
-) {
+fn detour(world: &World, client: &mut Client<'_>, lease: &Lease, way: &[u128], outcome: Outcome) {
     let way: Vec<_> = way.iter().map(|n| proxy(*n)).collect();
     let (served, passed) = way.split_last().unwrap();
     let detour = Detour {
@@ -118,7 +112,10 @@ fn a_strict_session_and_a_probe_have_no_fallback() {
     let mut client = world.client();
     client.trip(1);
     world.advance(30_000);
-    client.engine.add_proxies(&[crate::support::spec(2)]).unwrap();
+    client
+        .engine
+        .add_proxies(&[crate::support::spec(2)])
+        .unwrap();
     let probe = (0..2)
         .map(|i| client.acquire(&format!("{i}.example")).lease)
         .find(|lease| lease.probe)

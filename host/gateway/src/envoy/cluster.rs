@@ -20,6 +20,17 @@ const STRIPPED: [&str; 8] = [
 pub(super) fn cluster(plan: &Plan<'_>, place: &Place) -> Value {
     let file = plan.file;
     let most = file.limits.max_connections;
+    let mut matches: Vec<Value> = tls(plan).into_iter().collect();
+    matches.push(json!({
+        "name": "http",
+        "match": {},
+        "transport_socket": {
+            "name": "envoy.transport_sockets.raw_buffer",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer",
+            },
+        },
+    }));
     let mut cluster = json!({
         "name": NAME,
         "connect_timeout": super::bootstrap::seconds(file.timeouts.connect),
@@ -35,26 +46,7 @@ pub(super) fn cluster(plan: &Plan<'_>, place: &Place) -> Value {
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": protocol(),
         },
-        "transport_socket_matches": [
-            {
-                "name": "https",
-                "match": {"tls": true},
-                "transport_socket": {
-                    "name": "envoy.transport_sockets.tls",
-                    "typed_config": tls(plan),
-                },
-            },
-            {
-                "name": "http",
-                "match": {},
-                "transport_socket": {
-                    "name": "envoy.transport_sockets.raw_buffer",
-                    "typed_config": {
-                        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer",
-                    },
-                },
-            },
-        ],
+        "transport_socket_matches": matches,
     });
     match place {
         Place::Inline(_) => {
@@ -73,7 +65,8 @@ pub(super) fn cluster(plan: &Plan<'_>, place: &Place) -> Value {
 
 /// The address that the filter names, or none: what the filter did not name gets no request.
 fn steering() -> Value {
-    let kind = |name: &str| format!("type.googleapis.com/envoy.extensions.load_balancing_policies.{name}");
+    let kind =
+        |name: &str| format!("type.googleapis.com/envoy.extensions.load_balancing_policies.{name}");
     let nowhere = json!({"typed_extension_config": {
         "name": "envoy.load_balancing_policies.subset",
         "typed_config": {
@@ -128,18 +121,23 @@ fn protocol() -> Value {
     })
 }
 
-fn tls(plan: &Plan<'_>) -> Value {
-    let roots = match &plan.file.tls.ca {
-        Some(path) => json!({"trusted_ca": {"filename": path}}),
-        None => json!({"system_root_certs": {}}),
-    };
-    json!({
-        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-        // The name in the proxy's URL, which its certificate has to be for.
-        "auto_host_sni": true,
-        "auto_sni_san_validation": true,
-        "common_tls_context": {"validation_context": roots},
-    })
+/// How `https://` proxies are spoken to; `None` where nobody is trusted.
+fn tls(plan: &Plan<'_>) -> Option<Value> {
+    let roots = super::pool::roots(plan.file)?;
+    Some(json!({
+        "name": "https",
+        "match": {"tls": true},
+        "transport_socket": {
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+                // The name in the proxy's URL, which its certificate has to be for.
+                "auto_host_sni": true,
+                "auto_sni_san_validation": true,
+                "common_tls_context": {"validation_context": {"trusted_ca": {"filename": roots}}},
+            },
+        },
+    }))
 }
 
 /// The endpoints. The credentials are here and nowhere else.

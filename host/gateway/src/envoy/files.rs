@@ -57,7 +57,9 @@ fn resources(resource: Value) -> Value {
 fn leaving(path: &Path, pool: &[Upstream]) -> Vec<Value> {
     let read = fs::read(path).ok();
     let old: Option<Value> = read.and_then(|text| serde_yaml_ng::from_slice(&text).ok());
-    let old = old.as_ref().map(|old| &old["resources"][0]["endpoints"][0]["lb_endpoints"]);
+    let old = old
+        .as_ref()
+        .map(|old| &old["resources"][0]["endpoints"][0]["lb_endpoints"]);
     let mut old: Vec<Value> = old.and_then(Value::as_array).cloned().unwrap_or_default();
     old.retain(|endpoint| {
         let at = &endpoint["endpoint"]["address"]["socket_address"];

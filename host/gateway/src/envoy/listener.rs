@@ -78,7 +78,11 @@ fn remora(plan: &Plan<'_>, place: &Place) -> Value {
 }
 
 fn route(plan: &Plan<'_>, what: &Value, tunnel: bool) -> Value {
-    let attempts = plan.file.retry.attempts.unwrap_or(Retry::default().attempts);
+    let attempts = plan
+        .file
+        .retry
+        .attempts
+        .unwrap_or(Retry::default().attempts);
     let mut route = json!({
         "cluster": NAME,
         // A response may take as long as it comes.

@@ -1,6 +1,7 @@
 //! The proxies as Envoy has to see them.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -34,6 +35,22 @@ impl std::fmt::Debug for Upstream {
     }
 }
 
+/// Where systems keep whom they trust.
+const SYSTEM_ROOTS: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+];
+
+/// The file with the certificates that `https://` proxies are checked against: Envoy takes one.
+pub(super) fn roots(file: &File) -> Option<PathBuf> {
+    let own = file.tls.ca.clone();
+    own.or_else(|| {
+        let mut known = SYSTEM_ROOTS.iter().map(PathBuf::from);
+        known.find(|path| path.exists())
+    })
+}
+
 pub(super) fn read(file: &File) -> Result<Vec<Upstream>, BuildError> {
     if file.proxy.is_empty() {
         return Err(BuildError::NoProxy);
@@ -49,6 +66,10 @@ pub(super) fn read(file: &File) -> Result<Vec<Upstream>, BuildError> {
         }
         for proxy in entry.read(i)? {
             let upstream = Upstream::new(i, &proxy)?;
+            if upstream.tls && roots(file).is_none() {
+                let accepted = "an http:// proxy, or a file of trusted certificates in `tls.ca`: this system has none";
+                return Err(field(format!("proxy[{i}].url"), upstream.url, accepted));
+            }
             if let Some(first) = pool.iter().position(|u| u.address == upstream.address) {
                 let accepted = "an address of its own: Envoy knows proxies by their address";
                 let value = format!("{} ({}, as proxy[{first}])", upstream.url, upstream.address);
