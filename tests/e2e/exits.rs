@@ -13,6 +13,8 @@ use crate::world::{PASSWORD, USER};
 pub enum Kind {
     /// HTTP in the clear, with a password.
     Tinyproxy,
+    /// HTTP in the clear, with a password of its own: the common one and the last part of its address.
+    OwnPassword,
     /// HTTP in the clear, without a password.
     OpenTinyproxy,
     /// HTTP over TLS, with any password. It logs the user names it sees.
@@ -51,7 +53,7 @@ impl Exit {
     /// Its entry in the configuration.
     pub fn entry(&self, password: &str) -> String {
         let scheme = match self.kind {
-            Kind::Tinyproxy | Kind::OpenTinyproxy => "http",
+            Kind::Tinyproxy | Kind::OwnPassword | Kind::OpenTinyproxy => "http",
             Kind::Squid => "https",
             Kind::Socks5 => "socks5",
             Kind::Socks5h => "socks5h",
@@ -59,6 +61,7 @@ impl Exit {
         let user = match password {
             "" => String::new(),
             _ if self.kind == Kind::OpenTinyproxy => String::new(),
+            _ if self.kind == Kind::OwnPassword => format!("{USER}:{}@", own_password(&self.ip)),
             _ => format!("{USER}:{password}@"),
         };
         format!(
@@ -84,6 +87,10 @@ impl Exit {
 fn run(kind: Kind, dir: &Path, ip: &str, port: u16) -> Process {
     match kind {
         Kind::Tinyproxy => tinyproxy(dir, ip, port, &format!("BasicAuth {USER} {PASSWORD}")),
+        Kind::OwnPassword => {
+            let password = own_password(ip);
+            tinyproxy(dir, ip, port, &format!("BasicAuth {USER} {password}"))
+        }
         Kind::OpenTinyproxy => tinyproxy(dir, ip, port, ""),
         Kind::Squid => squid(dir, ip, port),
         Kind::Socks5 | Kind::Socks5h => {
@@ -95,6 +102,11 @@ fn run(kind: Kind, dir: &Path, ip: &str, port: u16) -> Process {
             Process::start(&mut command, &dir.join("log"), port)
         }
     }
+}
+
+fn own_password(ip: &str) -> String {
+    let last = ip.rsplit('.').next().unwrap_or_default();
+    format!("{PASSWORD}-{last}")
 }
 
 fn tinyproxy(dir: &Path, ip: &str, port: u16, more: &str) -> Process {

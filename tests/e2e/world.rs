@@ -181,7 +181,7 @@ pub fn remora() -> Command {
 }
 
 /// nginx, answering every host with the address it sees, on a plain and a TLS port.
-fn origin(dir: &Path, http: u16, tls: u16) -> Process {
+pub fn origin(dir: &Path, http: u16, tls: u16) -> Process {
     // The origin's, and that of upstream proxies that speak TLS.
     let hosts = HOSTS.iter().chain(&["127.0.0.1"]);
     let alternatives: Vec<String> = hosts.map(|host| format!("IP:{host}")).collect();
@@ -242,7 +242,7 @@ http {{
     location / {{ return 200 "$remote_addr\n"; }}
     location /picky {{ if ($remote_addr = 127.0.0.11) {{ return 403; }} return 200 "$remote_addr\n"; }}
     location /broken {{ return 503; }}
-    location /headers {{ return 200 "[$http_proxy_authorization$http_proxy_connection$http_x_hop] $http_host\n"; }}
+    location /headers {{ return 200 "[$http_proxy_authorization$http_proxy_connection$http_x_hop$http_x_remora_upstream$http_x_session_id] $http_host\n"; }}
     location /slow {{ root {d}; limit_rate 250k; }}
     location /large {{ root {d}; }}
     location /swallow {{ client_body_in_file_only clean; proxy_pass http://127.0.0.1:{http}/; }}

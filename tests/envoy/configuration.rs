@@ -1,0 +1,212 @@
+//! What `remora envoy` writes, and what it and the filter refuse.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::egress::{Egress, envoy};
+use crate::world::{HOSTS, PASSWORD, USER, remora, sticky};
+
+/// A file with a field in every table.
+const FULL: &str = r#"
+listen = "127.0.0.1:18080"
+admin = "127.0.0.1:19090"
+[sticky]
+mode = "domain"
+ttl = "10m"
+scope = "site"
+idle = "5m"
+max_requests = 100
+on_bad = "strict"
+max_sessions = 1000
+avoid_blocked_for = "1m"
+[[sticky.override]]
+match = "*.example.com"
+ttl = "1m"
+[rotation]
+strategy = "weighted"
+[breaker]
+open_threshold = 3
+half_open_after = "5s"
+growth = 2
+max_half_open_after = "1m"
+[outcome]
+failure_statuses = [502, 504]
+blocked_statuses = [403]
+[[outcome.override]]
+match = "shop.example"
+blocked_statuses = [503]
+[retry]
+attempts = 1
+[timeouts]
+connect = "2s"
+head = "20s"
+[client]
+session_header = "x-session-id"
+[[proxy]]
+url = "http://user:pass@127.0.0.1:1"
+weight = 2
+tags = ["a"]
+[[proxy]]
+url = "https://user:pass@localhost:2"
+"#;
+
+const SMALL: &str = "listen = \"127.0.0.1:18080\"\n[sticky]\nmode = \"domain\"\nttl = \"10m\"\n[[proxy]]\nurl = \"http://127.0.0.1:1\"\n";
+
+fn generate(dir: &Path, text: &str, more: &[&str]) -> Output {
+    let config = dir.join("remora.toml");
+    fs::write(&config, text).unwrap();
+    let mut command = remora();
+    command
+        .current_dir(dir)
+        .arg("envoy")
+        .arg("--config")
+        .arg(config);
+    command.args(more).output().unwrap()
+}
+
+/// The printed bootstrap, in a file.
+fn printed(dir: &Path, text: &str) -> String {
+    let made = generate(dir, text, &[]);
+    assert!(made.status.success(), "{made:?}");
+    String::from_utf8(made.stdout).unwrap()
+}
+
+fn validate(bootstrap: &Path) -> Output {
+    let mut command: Command = envoy(bootstrap);
+    command.args(["--mode", "validate"]).output().unwrap()
+}
+
+#[test]
+fn envoy_accepts_what_is_printed_and_what_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    for text in [FULL, SMALL] {
+        let bootstrap = dir.path().join("printed.yaml");
+        fs::write(&bootstrap, printed(dir.path(), text)).unwrap();
+        let valid = validate(&bootstrap);
+        assert!(valid.status.success(), "{valid:?}");
+        let made = generate(dir.path(), text, &["--dir", "files"]);
+        assert!(made.status.success(), "{made:?}");
+        let valid = validate(&dir.path().join("files/bootstrap.yaml"));
+        assert!(valid.status.success(), "{valid:?}");
+    }
+}
+
+#[test]
+fn envoy_refuses_a_wrong_filter_configuration_in_one_line_that_names_the_field() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = printed(dir.path(), SMALL);
+    for (right, wrong, says) in [
+        (
+            "ttl: 10m",
+            "ttl: 10 lightyears",
+            "`sticky.ttl`: \"10 lightyears\" is not a length of time",
+        ),
+        ("ttl: 10m", "tll: 10m", "unknown field `tll`"),
+        (
+            "url: http://127.0.0.1:1",
+            "url: socks5://127.0.0.1:1",
+            "Envoy cannot dial SOCKS5 upstreams",
+        ),
+        (
+            "url: http://127.0.0.1:1",
+            "url: http://u:s3cret@127.0.0.1:1",
+            "a URL without user and password",
+        ),
+    ] {
+        assert!(good.contains(right), "{good}");
+        let bootstrap = dir.path().join("wrong.yaml");
+        fs::write(&bootstrap, good.replace(right, wrong)).unwrap();
+        // Not `--mode validate`: that does not start the filter.
+        let refused = envoy(&bootstrap).output().unwrap();
+        assert!(!refused.status.success(), "{wrong}: Envoy runs");
+        let log = String::from_utf8(refused.stderr).unwrap();
+        let mut lines = log
+            .lines()
+            .filter(|line| line.contains("remora: configuration: "));
+        let line = lines.next().unwrap_or_else(|| panic!("{wrong}: {log}"));
+        assert!(line.contains(says), "{line}");
+        assert!(!log.contains("s3cret"), "{log}");
+    }
+}
+
+#[test]
+fn what_envoy_cannot_do_is_refused_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let proxy = |url: &str| format!("{SMALL}[[proxy]]\nurl = \"{url}\"\n");
+    for (text, says) in [
+        (
+            proxy("socks5://user:s3cret@127.0.0.1:3"),
+            "Envoy cannot dial SOCKS5",
+        ),
+        (
+            proxy("http://u-{session}:s3cret@127.0.0.1:3"),
+            "without `{…}`",
+        ),
+        (
+            proxy("http://other:s3cret@127.0.0.1:1"),
+            "Envoy knows proxies by their address",
+        ),
+        (
+            format!("storage = \"redb:state\"\n{SMALL}"),
+            "Envoy keeps sessions in its own",
+        ),
+        (
+            format!("record = \"r\"\n{SMALL}"),
+            "a filter cannot write files",
+        ),
+        (
+            format!("{SMALL}[retry]\nblocked = true\n"),
+            "`retry.blocked`",
+        ),
+        (
+            SMALL.replace("127.0.0.1:18080", "0.0.0.0:18080"),
+            "does not ask clients who they are",
+        ),
+    ] {
+        let refused = generate(dir.path(), &text, &[]);
+        assert!(!refused.status.success(), "{text}");
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(said.contains(says), "{said}");
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+}
+
+#[test]
+fn passwords_are_in_the_endpoints_and_nowhere_else() {
+    let mut egress = Egress::new(2, &sticky("10m", ""));
+    let bound = egress.exit(HOSTS[0]);
+    egress.exit_of(&bound).kill();
+    egress.exit(HOSTS[0]);
+    let files = egress.dir.path().join("envoy");
+    let last = "11";
+    let plain = format!("{PASSWORD}-{last}");
+    let coded = STANDARD.encode(format!("{USER}:{plain}"));
+    let holds = |name: &str| {
+        let bytes = fs::read(files.join(name)).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        text.contains(&plain) || text.contains(&coded)
+    };
+    assert!(holds("endpoints.yaml"));
+    for name in ["filter.yaml", "bootstrap.yaml", "remora_envoy.wasm"] {
+        assert!(!holds(name), "{name}");
+    }
+    let log = egress.log();
+    assert!(!log.contains(&plain) && !log.contains(&coded), "{log}");
+    let filter = egress.admin("/config_dump?resource=ecds_filters");
+    assert!(filter.contains("remora"), "{filter}");
+    assert!(!filter.contains(&plain) && !filter.contains(&coded));
+}
+
+#[test]
+fn only_the_owner_reads_the_endpoints() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let made = generate(dir.path(), FULL, &["--dir", "files"]);
+    assert!(made.status.success(), "{made:?}");
+    let endpoints = fs::metadata(dir.path().join("files/endpoints.yaml")).unwrap();
+    assert_eq!(endpoints.permissions().mode() & 0o777, 0o600);
+}

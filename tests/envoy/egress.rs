@@ -1,0 +1,183 @@
+//! An origin, some upstream proxies and an Envoy with the filter.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use crate::exits::{Exit, Kind};
+use crate::parts::{Answer, Process, free_port};
+use crate::world::{PASSWORD, origin, remora};
+
+pub struct Egress {
+    pub dir: TempDir,
+    pub exits: Vec<Exit>,
+    _envoy: Process,
+    pub port: u16,
+    /// Where the origin listens, in the clear.
+    pub http: u16,
+    admin: u16,
+    tls: u16,
+    tables: String,
+    _origin: Process,
+}
+
+impl Egress {
+    /// An Envoy on what `remora envoy --dir` makes of these tables and so many tinyproxies, each with a password
+    /// of its own.
+    pub fn new(exits: usize, tables: &str) -> Self {
+        Self::with_module(exits, tables, None)
+    }
+
+    /// As [`Egress::new`], with another module in the filter's place.
+    pub fn with_module(exits: usize, tables: &str, module: Option<&[u8]>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (http, tls) = (free_port(), free_port());
+        let origin = origin(dir.path(), http, tls);
+        let exits: Vec<Exit> = (11..)
+            .take(exits)
+            .map(|last| Exit::start(Kind::OwnPassword, dir.path(), last))
+            .collect();
+        let (port, admin) = (free_port(), free_port());
+        write_config(dir.path(), port, admin, tables, &exits);
+        let made = generate(dir.path());
+        assert!(made.status.success(), "{made:?}");
+        let files = dir.path().join("envoy");
+        if let Some(module) = module {
+            fs::write(files.join("remora_envoy.wasm"), module).unwrap();
+        }
+        let mut command = envoy(&files.join("bootstrap.yaml"));
+        let envoy = Process::start(&mut command, &dir.path().join("envoy.log"), port);
+        Self {
+            dir,
+            exits,
+            _envoy: envoy,
+            port,
+            http,
+            admin,
+            tls,
+            tables: tables.to_owned(),
+            _origin: origin,
+        }
+    }
+
+    /// Writes Envoy's files anew, for some of the exits.
+    pub fn repool(&self, keep: impl Fn(&Exit) -> bool) {
+        let exits = self.exits.iter().filter(|exit| keep(exit));
+        write_config(self.dir.path(), self.port, self.admin, &self.tables, exits);
+        let made = generate(self.dir.path());
+        assert!(made.status.success(), "{made:?}");
+    }
+
+    pub fn http(&self, host: &str, path: &str) -> String {
+        format!("http://{host}:{}{path}", self.http)
+    }
+
+    pub fn https(&self, host: &str, path: &str) -> String {
+        format!("https://{host}:{}{path}", self.tls)
+    }
+
+    /// Curl through Envoy.
+    pub fn curl(&self, url: &str, options: &[&str]) -> Command {
+        let mut command = Command::new("curl");
+        command
+            .args(["-sS", "-i", "-w", "\n%{http_code}", "--max-time", "60"])
+            .args(["-x", &format!("http://127.0.0.1:{}", self.port)])
+            .arg("--cacert")
+            .arg(self.dir.path().join("cert.pem"))
+            .args(options)
+            .arg(url);
+        command
+    }
+
+    pub fn ask(&self, url: &str, options: &[&str]) -> Answer {
+        Answer::read(self.curl(url, options).output().unwrap())
+    }
+
+    /// The exit that a host sees; the request has to succeed.
+    pub fn exit(&self, host: &str) -> String {
+        let answer = self.ask(&self.http(host, "/"), &[]);
+        assert_eq!(answer.status, 200, "{answer:?}\n{}", self.log());
+        answer.body
+    }
+
+    pub fn exit_of(&mut self, ip: &str) -> &mut Exit {
+        self.exits.iter_mut().find(|exit| exit.ip == ip).unwrap()
+    }
+
+    /// Envoy's admin interface.
+    pub fn admin(&self, path: &str) -> String {
+        let url = format!("http://127.0.0.1:{}{path}", self.admin);
+        let output = Command::new("curl").args(["-sS", &url]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// One of Envoy's own numbers.
+    pub fn stat(&self, name: &str) -> u64 {
+        let all = self.admin("/stats");
+        let line = all.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.and_then(|rest| rest.strip_prefix(": "));
+        let value = value.unwrap_or_else(|| panic!("no {name} in {all}"));
+        value.parse().unwrap()
+    }
+
+    /// How many connections each worker has taken.
+    pub fn by_worker(&self) -> [u64; 2] {
+        [0, 1].map(|n| {
+            let listener = format!("listener.127.0.0.1_{}", self.port);
+            self.stat(&format!("{listener}.worker_{n}.downstream_cx_total"))
+        })
+    }
+
+    /// One of the filter's numbers, as Prometheus gets it.
+    pub fn metric(&self, name: &str) -> u64 {
+        let all = self.admin("/stats/prometheus");
+        let line = all.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.and_then(|rest| rest.strip_prefix(' '));
+        let value = value.unwrap_or_else(|| panic!("no {name} in {all}"));
+        value.parse().unwrap()
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("envoy.log")).unwrap()
+    }
+}
+
+fn write_config<'a>(
+    dir: &Path,
+    port: u16,
+    admin: u16,
+    tables: &str,
+    exits: impl IntoIterator<Item = &'a Exit>,
+) {
+    let mut text =
+        format!("listen = \"127.0.0.1:{port}\"\nadmin = \"127.0.0.1:{admin}\"\n{tables}\n");
+    for exit in exits {
+        writeln!(text, "{}", exit.entry(PASSWORD)).unwrap();
+    }
+    fs::write(dir.join("remora.toml"), text).unwrap();
+}
+
+/// `remora envoy --dir`
+fn generate(dir: &Path) -> Output {
+    let mut command = remora();
+    command
+        .arg("envoy")
+        .arg("--config")
+        .arg(dir.join("remora.toml"));
+    command.arg("--dir").arg(dir.join("envoy"));
+    command.output().unwrap()
+}
+
+/// Envoy with two workers.
+pub fn envoy(bootstrap: &Path) -> Command {
+    let program = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/envoy/envoy");
+    let mut command = Command::new(program);
+    command.arg("-c").arg(bootstrap);
+    // Tests run side by side: none of them is a restart of another.
+    command.args(["--concurrency", "2", "--disable-hot-restart"]);
+    command
+}
