@@ -27,7 +27,11 @@ fn envoy_accepts_what_is_written_into_files_and_what_is_printed() {
     let whole = dir.path().join("whole.yaml");
     fs::write(&whole, printed.stdout).unwrap();
     for file in [out.join("bootstrap.yaml"), whole] {
-        let checked = envoy().args(["--mode", "validate", "-c"]).arg(&file).output().unwrap();
+        let checked = envoy()
+            .args(["--mode", "validate", "-c"])
+            .arg(&file)
+            .output()
+            .unwrap();
         assert!(checked.status.success(), "{checked:?}");
     }
 }
@@ -37,23 +41,42 @@ fn what_envoy_cannot_do_is_refused_with_its_field() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("remora.toml");
     for (text, line) in [
-        ("[[proxy]]\nurl = \"socks5://127.0.0.1:1\"\n".to_owned(), "`proxy[0].url`"),
-        (format!("storage = \"redis://127.0.0.1\"\n{PROXY}"), "`storage`"),
-        (format!("{PROXY}[[user]]\nname = \"a\"\npassword = \"s3cret-Passw0rd\"\n"), "`user[0].name`"),
+        (
+            "[[proxy]]\nurl = \"socks5://127.0.0.1:1\"\n".to_owned(),
+            "`proxy[0].url`",
+        ),
+        (
+            format!("storage = \"redis://127.0.0.1\"\n{PROXY}"),
+            "`storage`",
+        ),
+        (
+            format!("{PROXY}[[user]]\nname = \"a\"\npassword = \"s3cret-Passw0rd\"\n"),
+            "`user[0].name`",
+        ),
         (format!("{PROXY}weight = 0\n"), "`proxy[0].weight`"),
     ] {
         fs::write(&path, text).unwrap();
-        let refused = remora().args(["envoy", "--config"]).arg(&path).output().unwrap();
+        let refused = remora()
+            .args(["envoy", "--config"])
+            .arg(&path)
+            .output()
+            .unwrap();
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(!refused.status.success() && said.contains(line), "{said}");
-        assert!(said.lines().count() == 1 && !said.contains(PASSWORD), "{said}");
+        assert!(
+            said.lines().count() == 1 && !said.contains(PASSWORD),
+            "{said}"
+        );
     }
 }
 
 #[test]
 fn envoy_does_not_start_with_a_wrong_filter_configuration_and_says_which_field() {
     let dir = tempfile::tempdir().unwrap();
-    let out = generate(dir.path(), &format!("[breaker]\nopen_threshold = 5\n{PROXY}"));
+    let out = generate(
+        dir.path(),
+        &format!("[breaker]\nopen_threshold = 5\n{PROXY}"),
+    );
     let printed = remora()
         .args(["envoy", "--config"])
         .arg(dir.path().join("remora.toml"))
@@ -62,14 +85,23 @@ fn envoy_does_not_start_with_a_wrong_filter_configuration_and_says_which_field()
         .output()
         .unwrap();
     let text = String::from_utf8(printed.stdout).unwrap();
-    assert!(text.contains("\"open_threshold\":5") || text.contains("open_threshold"), "{text}");
-    let broken = text.replace("\"open_threshold\":5", "\"open_threshold\":0").replace("open_threshold: 5", "open_threshold: 0");
+    assert!(
+        text.contains("\"open_threshold\":5") || text.contains("open_threshold"),
+        "{text}"
+    );
+    let broken = text
+        .replace("\"open_threshold\":5", "\"open_threshold\":0")
+        .replace("open_threshold: 5", "open_threshold: 0");
     assert_ne!(text, broken);
     let file = dir.path().join("broken.yaml");
     fs::write(&file, broken).unwrap();
     let mut command = Command::new("timeout");
     let run = command.arg("30").arg(envoy().get_program());
-    let started = run.args(["--base-id", "40001", "-c"]).arg(&file).output().unwrap();
+    let started = run
+        .args(["--base-id", "40001", "-c"])
+        .arg(&file)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&started.stderr).into_owned();
     assert!(!started.status.success(), "{said}");
     assert!(said.contains("breaker.open_threshold"), "{said}");
@@ -84,7 +116,10 @@ fn the_filter_sees_no_password_and_no_log_shows_one() {
     let filter = fs::read_to_string(out.join("filter.yaml")).unwrap();
     let bootstrap = fs::read_to_string(out.join("bootstrap.yaml")).unwrap();
     for text in [filter, bootstrap, world.log()] {
-        assert!(!text.contains(PASSWORD) && !text.contains(&encoded), "{text}");
+        assert!(
+            !text.contains(PASSWORD) && !text.contains(&encoded),
+            "{text}"
+        );
     }
     // It stands in the metadata of the endpoints, and nowhere else.
     let endpoints = fs::read_to_string(out.join("endpoints.yaml")).unwrap();
@@ -103,6 +138,8 @@ fn proxies_come_and_go_without_a_restart_and_sessions_stay() {
         (0..4).all(|_| world.exit(&format!("127.0.3.{}", others.next().unwrap())) == stays)
     });
     world.regenerate(&all, "");
-    until("they are back", || world.exit(&format!("127.0.3.{}", others.next().unwrap())) != stays);
+    until("they are back", || {
+        world.exit(&format!("127.0.3.{}", others.next().unwrap())) != stays
+    });
     assert_eq!(world.exit(host), stays, "its session has seen none of it");
 }

@@ -34,7 +34,10 @@ fn an_exhausted_pool_is_a_503_and_nothing_reaches_a_proxy_whose_breaker_is_open(
     if refused.status == 503 {
         assert!((1..=3).contains(&refused.header("retry-after").parse::<u32>().unwrap()));
         let status = refused.header("proxy-status");
-        assert!(status.starts_with("remora;error=destination_unavailable"), "{status}");
+        assert!(
+            status.starts_with("remora;error=destination_unavailable"),
+            "{status}"
+        );
     } else {
         // A machine that stood still for three seconds.
         assert_eq!(refused.status, 200, "{refused:?}");
@@ -56,8 +59,14 @@ fn a_blocked_exit_moves_the_session_and_leaves_the_breaker_alone() {
             assert_eq!(world.exit(host), "127.0.0.12", "the session moved");
         }
     }
-    assert_eq!(world.metric("remora_releases_total{outcome=\"blocked\"}"), 1);
-    assert_eq!(world.metric("remora_breaker_transitions_total{change=\"opened\"}"), 0);
+    assert_eq!(
+        world.metric("remora_releases_total{outcome=\"blocked\"}"),
+        1
+    );
+    assert_eq!(
+        world.metric("remora_breaker_transitions_total{change=\"opened\"}"),
+        0
+    );
 }
 
 #[test]
@@ -71,6 +80,9 @@ fn a_client_that_goes_away_is_nobodys_fault() {
     until("it is told", || {
         world.metric("remora_releases_total{outcome=\"cancelled\"}") == 1
     });
-    assert_eq!(world.metric("remora_releases_total{outcome=\"failure\"}"), 0);
+    assert_eq!(
+        world.metric("remora_releases_total{outcome=\"failure\"}"),
+        0
+    );
     world.exit("127.0.1.1");
 }

@@ -4,11 +4,11 @@
 #![allow(missing_docs, unreachable_pub, dead_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod configuration;
 #[path = "../e2e/exits.rs"]
 mod exits;
+mod failures;
 #[path = "../e2e/parts.rs"]
 mod parts;
-mod configuration;
-mod failures;
 mod sessions;
 mod world;

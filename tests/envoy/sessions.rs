@@ -38,7 +38,13 @@ fn fifty_parallel_first_requests_never_split_over_two_workers() {
     for round in 1..=30 {
         let url = world.url(&format!("127.0.2.{round}"), "/");
         let curls: Vec<_> = (0..50)
-            .map(|_| world.curl(&url, &[]).stdout(Stdio::piped()).spawn().unwrap())
+            .map(|_| {
+                world
+                    .curl(&url, &[])
+                    .stdout(Stdio::piped())
+                    .spawn()
+                    .unwrap()
+            })
             .collect();
         let seen: HashSet<String> = curls
             .into_iter()
