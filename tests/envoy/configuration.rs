@@ -13,7 +13,7 @@ const PROXY: &str = "[[proxy]]\nurl = \"http://exit-user:s3cret-Passw0rd@127.0.0
 #[test]
 fn envoy_accepts_what_is_written_into_files_and_what_is_printed() {
     let dir = tempfile::tempdir().unwrap();
-    let tls = "[[proxy]]\nurl = \"https://exit-user:s3cret-Passw0rd@proxy.example:1\"\nweight = 3\ntags = [\"de\"]\n";
+    let tls = "[[proxy]]\nurl = \"https://exit-user:s3cret-Passw0rd@127.0.0.1:2\"\nweight = 3\ntags = [\"de\"]\n";
     let text = format!("admin = \"127.0.0.1:19901\"\n[sticky]\nmode = \"domain\"\n{PROXY}{tls}");
     let out = generate(dir.path(), &text);
     let printed = remora()
@@ -85,13 +85,7 @@ fn envoy_does_not_start_with_a_wrong_filter_configuration_and_says_which_field()
         .output()
         .unwrap();
     let text = String::from_utf8(printed.stdout).unwrap();
-    assert!(
-        text.contains("\"open_threshold\":5") || text.contains("open_threshold"),
-        "{text}"
-    );
-    let broken = text
-        .replace("\"open_threshold\":5", "\"open_threshold\":0")
-        .replace("open_threshold: 5", "open_threshold: 0");
+    let broken = text.replace("\"open_threshold\": 5", "\"open_threshold\": 0");
     assert_ne!(text, broken);
     let file = dir.path().join("broken.yaml");
     fs::write(&file, broken).unwrap();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{ConfigArgument, Failure};
+use super::{ConfigArgument, Failure, check};
 use crate::config::{self, ConfigError};
 use crate::envoy::Plan;
 
@@ -29,6 +29,7 @@ pub(super) async fn envoy(argument: &EnvoyArgument) -> Result<(), Failure> {
         path: path.display().to_string(),
         error,
     };
+    check::dry(path, &file).await?;
     let plan = Plan::new(&file).map_err(wrong)?;
     if let Some(dir) = &argument.dir {
         return plan.write(dir).await;

@@ -102,6 +102,9 @@ fn protocol() -> Value {
     json!({
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": {"http_protocol_options": {"send_fully_qualified_url": true}},
+        // Proxies that close after each response without saying so are common. Envoy would now and then send a
+        // request on such a connection, and take its end for the proxy's failure: the session would move.
+        "common_http_protocol_options": {"max_requests_per_connection": 1},
         // Upstream: after the pick, and once for each try.
         "http_filters": [
             {
