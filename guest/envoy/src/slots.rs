@@ -7,7 +7,7 @@
 //! Two properties of shared data that this file lives with:
 //!
 //! - A set with a CAS of 0 overwrites whatever is there, and on an absent key any CAS succeeds. Creating with
-//!   0 would let two workers believe that they created the same slot; [`CREATE`] lets only one.
+//!   0 would let two workers believe that they created the same slot; `CREATE` lets only one.
 //! - Every value read is copied into the module, by way of a call into it. A value that hardly ever changes is
 //!   therefore kept here, together with the *stamp* of its table: an empty value, whose CAS is new after
 //!   every write. Reading the stamp copies nothing.
