@@ -54,7 +54,7 @@ tags = ["a"]
 url = "https://user:pass@localhost:2"
 "#;
 
-const SMALL: &str = "listen = \"127.0.0.1:18080\"\n[sticky]\nmode = \"domain\"\nttl = \"10m\"\n[[proxy]]\nurl = \"http://127.0.0.1:1\"\n";
+const SMALL: &str = "listen = \"127.0.0.1:18080\"\n[sticky]\nmode = \"domain\"\nttl = \"10m\"\n[breaker]\nopen_threshold = 5\n[[proxy]]\nurl = \"http://127.0.0.1:1\"\n";
 
 fn generate(dir: &Path, text: &str, more: &[&str]) -> Output {
     let config = dir.join("remora.toml");
@@ -112,6 +112,11 @@ fn envoy_refuses_a_wrong_filter_configuration_in_one_line_that_names_the_field()
         ),
         (r#""ttl": "10m""#, r#""tll": "10m""#, "unknown field `tll`"),
         (
+            r#""open_threshold": 5"#,
+            r#""open_threshold": 0"#,
+            "breaker.open_threshold",
+        ),
+        (
             r#""url": "http://127.0.0.1:1""#,
             r#""url": "socks5://127.0.0.1:1""#,
             "Envoy cannot dial SOCKS5 upstreams",
@@ -125,9 +130,14 @@ fn envoy_refuses_a_wrong_filter_configuration_in_one_line_that_names_the_field()
         assert!(good.contains(right), "no {right} in {good}");
         let bootstrap = dir.path().join("wrong.yaml");
         fs::write(&bootstrap, good.replace(right, wrong)).unwrap();
-        // Not `--mode validate`: that does not start the filter.
-        let refused = envoy(&bootstrap).output().unwrap();
-        assert!(!refused.status.success(), "{wrong}: Envoy runs");
+        let run = envoy(&bootstrap);
+        let mut bounded = Command::new("timeout");
+        bounded
+            .arg("60")
+            .arg(run.get_program())
+            .args(run.get_args());
+        let refused = bounded.output().unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{wrong}: Envoy runs");
         let log = String::from_utf8(refused.stderr).unwrap();
         let mut lines = log
             .lines()
@@ -158,6 +168,15 @@ fn what_envoy_cannot_do_is_refused_with_the_reason() {
             "Envoy knows proxies by their address",
         ),
         (
+            format!("{SMALL}[[user]]\nname = \"a\"\npassword = \"s3cret-Passw0rd\"\n"),
+            "`user[0].name`",
+        ),
+        (format!("{SMALL}weight = 0\n"), "`proxy[0].weight`"),
+        (
+            format!("storage = \"redis://127.0.0.1\"\n{SMALL}"),
+            "Envoy keeps sessions in its own",
+        ),
+        (
             format!("storage = \"redb:state\"\n{SMALL}"),
             "Envoy keeps sessions in its own",
         ),
@@ -170,7 +189,7 @@ fn what_envoy_cannot_do_is_refused_with_the_reason() {
             "`retry.blocked`",
         ),
         (
-            SMALL.replace("127.0.0.1:18080", "0.0.0.0:18080"),
+            format!("{SMALL}[envoy]\nlisten = \"0.0.0.0:18080\"\n"),
             "does not ask clients who they are",
         ),
     ] {

@@ -1,5 +1,6 @@
 //! Upstream proxies and clients that fail.
 
+use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
@@ -95,6 +96,10 @@ fn of_both_workers_requests_one_alone_probes_and_success_closes() {
     let probes = statuses.iter().filter(|status| **status == 200).count();
     assert_eq!(probes, 1, "{statuses:?}");
     egress.exit(HOSTS[0]);
+    for change in ["opened", "closed"] {
+        let metric = format!("remora_breaker_transitions_total{{change=\"{change}\"}}");
+        until(change, || egress.metric(&metric) == 1);
+    }
 }
 
 #[test]
@@ -112,10 +117,15 @@ fn a_client_that_leaves_is_nobodys_fault() {
             "it was to be too slow"
         );
     }
-    until("both releases are heard", || {
+    // And one that had no answer at all: a port that accepts and keeps silent.
+    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let mut curl = egress.curl(&url, &["--max-time", "1"]);
+    assert!(!curl.output().unwrap().status.success());
+    until("every release is heard", || {
         egress.metric("remora_releases_total{outcome=\"cancelled\"}")
             + egress.metric("remora_releases_total{outcome=\"success\"}")
-            == 3
+            == 4
     });
     assert_eq!(egress.exit(HOSTS[0]), before);
     assert_eq!(

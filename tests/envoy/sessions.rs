@@ -122,6 +122,21 @@ fn what_is_between_client_and_filter_stays_there() {
 }
 
 #[test]
+fn a_client_names_its_session_in_a_header() {
+    let tables = "[client]\nsession_header = \"x-session-id\"\n[sticky]\nmode = \"domain\"\n";
+    let egress = Egress::new(3, tables);
+    let exit = |session: &str| {
+        let header = format!("x-session-id: {session}");
+        let answer = egress.ask(&egress.http(HOSTS[0], "/"), &["-H", &header]);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body
+    };
+    let (one, two) = (exit("1"), exit("2"));
+    assert_ne!(one, two);
+    assert_eq!((exit("1"), exit("2")), (one, two));
+}
+
+#[test]
 fn a_client_cannot_choose_its_exit() {
     let egress = Egress::new(2, &sticky("10m", ""));
     let bound = egress.exit(HOSTS[0]);
