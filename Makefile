@@ -15,7 +15,7 @@ demo: setup
 
 ## test: everything that has to hold: format, lints, tests, planted mutants, the README's commands
 test: setup parts lint
-	cargo test --workspace --exclude remora-component --exclude remora-envoy
+	cargo test --workspace --exclude remora-component
 	python3 tests/mutants/run.py
 	python3 tests/readme.py
 

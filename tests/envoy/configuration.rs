@@ -1,139 +1,238 @@
-//! What `remora envoy` writes, and what it refuses.
+//! What `remora envoy` writes, and what it and the filter refuse.
 
 use std::fs;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Output};
 
 use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
-use crate::parts::until;
-use crate::world::{PASSWORD, USER, World, envoy, generate, remora};
+use crate::egress::{Egress, envoy};
+use crate::world::{HOSTS, PASSWORD, USER, remora, sticky};
 
-const PROXY: &str = "[[proxy]]\nurl = \"http://exit-user:s3cret-Passw0rd@127.0.0.1:1\"\n";
+/// A file with a field in every table.
+const FULL: &str = r#"
+listen = "127.0.0.1:18080"
+admin = "127.0.0.1:19090"
+[sticky]
+mode = "domain"
+ttl = "10m"
+scope = "site"
+idle = "5m"
+max_requests = 100
+on_bad = "strict"
+max_sessions = 1000
+avoid_blocked_for = "1m"
+[[sticky.override]]
+match = "*.example.com"
+ttl = "1m"
+[rotation]
+strategy = "weighted"
+[breaker]
+open_threshold = 3
+half_open_after = "5s"
+growth = 2
+max_half_open_after = "1m"
+[outcome]
+failure_statuses = [502, 504]
+blocked_statuses = [403]
+[[outcome.override]]
+match = "shop.example"
+blocked_statuses = [503]
+[retry]
+attempts = 1
+[timeouts]
+connect = "2s"
+head = "20s"
+[client]
+session_header = "x-session-id"
+[[proxy]]
+url = "http://user:pass@127.0.0.1:1"
+weight = 2
+tags = ["a"]
+[[proxy]]
+url = "https://user:pass@localhost:2"
+"#;
+
+const SMALL: &str = "listen = \"127.0.0.1:18080\"\n[sticky]\nmode = \"domain\"\nttl = \"10m\"\n[breaker]\nopen_threshold = 5\n[[proxy]]\nurl = \"http://127.0.0.1:1\"\n";
+
+fn generate(dir: &Path, text: &str, more: &[&str]) -> Output {
+    let config = dir.join("remora.toml");
+    fs::write(&config, text).unwrap();
+    let mut command = remora();
+    command
+        .current_dir(dir)
+        .arg("envoy")
+        .arg("--config")
+        .arg(config);
+    command.args(more).output().unwrap()
+}
+
+/// The printed bootstrap, in a file.
+fn printed(dir: &Path, text: &str) -> String {
+    let made = generate(dir, text, &[]);
+    assert!(made.status.success(), "{made:?}");
+    String::from_utf8(made.stdout).unwrap()
+}
+
+fn validate(bootstrap: &Path) -> Output {
+    let mut command: Command = envoy(bootstrap);
+    command.args(["--mode", "validate"]).output().unwrap()
+}
+
+/// The end of a log: it begins with all that is built in.
+fn last(log: &str) -> &str {
+    log.get(log.len().saturating_sub(3_000)..).unwrap_or(log)
+}
 
 #[test]
-fn envoy_accepts_what_is_written_into_files_and_what_is_printed() {
+fn envoy_accepts_what_is_printed_and_what_is_written() {
     let dir = tempfile::tempdir().unwrap();
-    let tls = "[[proxy]]\nurl = \"https://exit-user:s3cret-Passw0rd@127.0.0.1:2\"\nweight = 3\ntags = [\"de\"]\n";
-    let text = format!("admin = \"127.0.0.1:19901\"\n[sticky]\nmode = \"domain\"\n{PROXY}{tls}");
-    let out = generate(dir.path(), &text);
-    let printed = remora()
-        .args(["envoy", "--config"])
-        .arg(dir.path().join("remora.toml"))
-        .arg("--wasm")
-        .arg(dir.path().join("filter.wasm"))
-        .output()
-        .unwrap();
-    assert!(printed.status.success(), "{printed:?}");
-    let whole = dir.path().join("whole.yaml");
-    fs::write(&whole, printed.stdout).unwrap();
-    for file in [out.join("bootstrap.yaml"), whole] {
-        let checked = envoy()
-            .args(["--mode", "validate", "-c"])
-            .arg(&file)
-            .output()
-            .unwrap();
-        assert!(checked.status.success(), "{checked:?}");
+    for text in [FULL, SMALL] {
+        let bootstrap = dir.path().join("printed.yaml");
+        fs::write(&bootstrap, printed(dir.path(), text)).unwrap();
+        let valid = validate(&bootstrap);
+        assert!(valid.status.success(), "{valid:?}");
+        let made = generate(dir.path(), text, &["--dir", "files"]);
+        assert!(made.status.success(), "{made:?}");
+        let valid = validate(&dir.path().join("files/bootstrap.yaml"));
+        assert!(valid.status.success(), "{valid:?}");
     }
 }
 
 #[test]
-fn what_envoy_cannot_do_is_refused_with_its_field() {
+fn envoy_refuses_a_wrong_filter_configuration_in_one_line_that_names_the_field() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("remora.toml");
-    for (text, line) in [
+    let good = printed(dir.path(), SMALL);
+    for (right, wrong, says) in [
         (
-            "[[proxy]]\nurl = \"socks5://127.0.0.1:1\"\n".to_owned(),
-            "`proxy[0].url`",
+            r#""ttl": "10m""#,
+            r#""ttl": "10 lightyears""#,
+            "`sticky.ttl`: \"10 lightyears\" is not a length of time",
+        ),
+        (r#""ttl": "10m""#, r#""tll": "10m""#, "unknown field `tll`"),
+        (
+            r#""open_threshold": 5"#,
+            r#""open_threshold": 0"#,
+            "breaker.open_threshold",
         ),
         (
-            format!("storage = \"redis://127.0.0.1\"\n{PROXY}"),
-            "`storage`",
+            r#""url": "http://127.0.0.1:1""#,
+            r#""url": "socks5://127.0.0.1:1""#,
+            "Envoy cannot dial SOCKS5 upstreams",
         ),
         (
-            format!("{PROXY}[[user]]\nname = \"a\"\npassword = \"s3cret-Passw0rd\"\n"),
+            r#""url": "http://127.0.0.1:1""#,
+            r#""url": "http://u:s3cret@127.0.0.1:1""#,
+            "a URL without user and password",
+        ),
+    ] {
+        assert!(good.contains(right), "no {right} in {good}");
+        let bootstrap = dir.path().join("wrong.yaml");
+        fs::write(&bootstrap, good.replace(right, wrong)).unwrap();
+        let run = envoy(&bootstrap);
+        let mut bounded = Command::new("timeout");
+        bounded
+            .arg("60")
+            .arg(run.get_program())
+            .args(run.get_args());
+        let refused = bounded.output().unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{wrong}: Envoy runs");
+        let log = String::from_utf8(refused.stderr).unwrap();
+        let mut lines = log
+            .lines()
+            .filter(|line| line.contains("remora: configuration: "));
+        let line = lines
+            .next()
+            .unwrap_or_else(|| panic!("{wrong}: {}", last(&log)));
+        assert!(line.contains(says), "{line}");
+        assert!(!log.contains("s3cret"), "{log}");
+    }
+}
+
+#[test]
+fn what_envoy_cannot_do_is_refused_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let proxy = |url: &str| format!("{SMALL}[[proxy]]\nurl = \"{url}\"\n");
+    for (text, says) in [
+        (
+            proxy("socks5://user:s3cret@127.0.0.1:3"),
+            "Envoy cannot dial SOCKS5",
+        ),
+        (
+            proxy("http://u-{session}:s3cret@127.0.0.1:3"),
+            "without `{…}`",
+        ),
+        (
+            proxy("http://other:s3cret@127.0.0.1:1"),
+            "Envoy knows proxies by their address",
+        ),
+        (
+            format!("{SMALL}[[user]]\nname = \"a\"\npassword = \"s3cret-Passw0rd\"\n"),
             "`user[0].name`",
         ),
-        (format!("{PROXY}weight = 0\n"), "`proxy[0].weight`"),
+        (format!("{SMALL}weight = 0\n"), "`proxy[0].weight`"),
+        (
+            format!("storage = \"redis://127.0.0.1\"\n{SMALL}"),
+            "Envoy keeps sessions in its own",
+        ),
+        (
+            format!("storage = \"redb:state\"\n{SMALL}"),
+            "Envoy keeps sessions in its own",
+        ),
+        (
+            format!("record = \"r\"\n{SMALL}"),
+            "a filter cannot write files",
+        ),
+        (
+            format!("{SMALL}[retry]\nblocked = true\n"),
+            "`retry.blocked`",
+        ),
+        (
+            format!("{SMALL}[envoy]\nlisten = \"0.0.0.0:18080\"\n"),
+            "does not ask clients who they are",
+        ),
     ] {
-        fs::write(&path, text).unwrap();
-        let refused = remora()
-            .args(["envoy", "--config"])
-            .arg(&path)
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(!refused.status.success() && said.contains(line), "{said}");
-        assert!(
-            said.lines().count() == 1 && !said.contains(PASSWORD),
-            "{said}"
-        );
+        let refused = generate(dir.path(), &text, &[]);
+        assert!(!refused.status.success(), "{text}");
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(said.contains(says), "{said}");
+        assert!(!said.contains("s3cret"), "{said}");
     }
 }
 
 #[test]
-fn envoy_does_not_start_with_a_wrong_filter_configuration_and_says_which_field() {
+fn passwords_are_in_the_endpoints_and_nowhere_else() {
+    let mut egress = Egress::new(2, &sticky("10m", ""));
+    let bound = egress.exit(HOSTS[0]);
+    egress.exit_of(&bound).kill();
+    egress.exit(HOSTS[0]);
+    let files = egress.dir.path().join("envoy");
+    let last = "11";
+    let plain = format!("{PASSWORD}-{last}");
+    let coded = STANDARD.encode(format!("{USER}:{plain}"));
+    let holds = |name: &str| {
+        let bytes = fs::read(files.join(name)).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        text.contains(&plain) || text.contains(&coded)
+    };
+    assert!(holds("endpoints.yaml"));
+    for name in ["filter.yaml", "bootstrap.yaml", "remora_envoy.wasm"] {
+        assert!(!holds(name), "{name}");
+    }
+    let log = egress.log();
+    assert!(!log.contains(&plain) && !log.contains(&coded), "{log}");
+    let filter = egress.admin("/config_dump?resource=ecds_filters");
+    assert!(filter.contains("remora"), "{filter}");
+    assert!(!filter.contains(&plain) && !filter.contains(&coded));
+}
+
+#[test]
+fn only_the_owner_reads_the_endpoints() {
+    use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
-    let out = generate(
-        dir.path(),
-        &format!("[breaker]\nopen_threshold = 5\n{PROXY}"),
-    );
-    let printed = remora()
-        .args(["envoy", "--config"])
-        .arg(dir.path().join("remora.toml"))
-        .arg("--wasm")
-        .arg(out.join("f.wasm"))
-        .output()
-        .unwrap();
-    let text = String::from_utf8(printed.stdout).unwrap();
-    let broken = text.replace("\"open_threshold\": 5", "\"open_threshold\": 0");
-    assert_ne!(text, broken);
-    let file = dir.path().join("broken.yaml");
-    fs::write(&file, broken).unwrap();
-    let mut command = Command::new("timeout");
-    let run = command.arg("30").arg(envoy().get_program());
-    let started = run
-        .args(["--base-id", "40001", "-c"])
-        .arg(&file)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&started.stderr).into_owned();
-    assert!(!started.status.success(), "{said}");
-    assert!(said.contains("breaker.open_threshold"), "{said}");
-}
-
-#[test]
-fn the_filter_sees_no_password_and_no_log_shows_one() {
-    let world = World::new(2, "");
-    world.exit("127.0.1.1");
-    let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{PASSWORD}"));
-    let out = world.dir.path().join("envoy");
-    let filter = fs::read_to_string(out.join("filter.yaml")).unwrap();
-    let bootstrap = fs::read_to_string(out.join("bootstrap.yaml")).unwrap();
-    for text in [filter, bootstrap, world.log()] {
-        assert!(
-            !text.contains(PASSWORD) && !text.contains(&encoded),
-            "{text}"
-        );
-    }
-    // It stands in the metadata of the endpoints, and nowhere else.
-    let endpoints = fs::read_to_string(out.join("endpoints.yaml")).unwrap();
-    assert!(endpoints.contains(&encoded));
-}
-
-#[test]
-fn proxies_come_and_go_without_a_restart_and_sessions_stay() {
-    let mut world = World::new(3, "");
-    let all = std::mem::take(&mut world.exits);
-    let (host, mut others) = ("127.0.1.1", 2..);
-    let stays = world.exit(host);
-    assert_eq!(stays, "127.0.0.11", "the first in turn");
-    world.regenerate(&all[..1], "");
-    until("the others are gone", || {
-        (0..4).all(|_| world.exit(&format!("127.0.3.{}", others.next().unwrap())) == stays)
-    });
-    world.regenerate(&all, "");
-    until("they are back", || {
-        world.exit(&format!("127.0.3.{}", others.next().unwrap())) != stays
-    });
-    assert_eq!(world.exit(host), stays, "its session has seen none of it");
+    let made = generate(dir.path(), FULL, &["--dir", "files"]);
+    assert!(made.status.success(), "{made:?}");
+    let endpoints = fs::metadata(dir.path().join("files/endpoints.yaml")).unwrap();
+    assert_eq!(endpoints.permissions().mode() & 0o777, 0o600);
 }

@@ -1,88 +1,168 @@
-//! What happens when something breaks.
+//! Upstream proxies and clients that fail.
 
+use std::net::TcpListener;
+use std::thread;
+use std::time::Duration;
+
+use crate::egress::Egress;
+use crate::keep_alive::Client;
 use crate::parts::until;
-use crate::world::World;
-
-const QUICK: &str = "[breaker]\nopen_threshold = 2\nhalf_open_after = \"3s\"";
+use crate::world::{HOSTS, sticky};
 
 #[test]
-fn a_killed_proxy_is_replaced_with_the_credentials_of_the_next_and_the_session_moves() {
-    let mut world = World::new(3, QUICK);
-    let dead = world.exit("127.0.1.1");
-    world.exit_of(&dead).kill();
-    // Envoy walks the list: the client notices nothing, and the other proxy gets its own password.
-    let moved = world.exit("127.0.1.1");
-    assert_ne!(moved, dead);
-    until("the failure is told", || {
-        world.metric("remora_releases_total{outcome=\"failure\"}") == 1
-    });
-    assert_eq!(world.exit("127.0.1.1"), moved);
+fn a_proxy_that_refuses_connections_loses_the_session_to_the_one_that_served() {
+    let mut egress = Egress::new(3, &sticky("10m", ""));
+    let before = egress.exit(HOSTS[0]);
+    egress.exit_of(&before).kill();
+    // Each has a password of its own: with another's it would be 407.
+    let after = egress.exit(HOSTS[0]);
+    assert_ne!(after, before);
+    let tls = egress.https(HOSTS[0], "/");
+    for _ in 0..6 {
+        let answer = egress.ask(&tls, &[]);
+        assert_eq!((answer.status, &answer.body), (200, &after), "{answer:?}");
+    }
+    egress.exit_of(&before).restart();
+    assert_eq!(egress.exit(HOSTS[0]), after, "it stays there");
 }
 
 #[test]
-fn an_exhausted_pool_is_a_503_and_nothing_reaches_a_proxy_whose_breaker_is_open() {
-    let mut world = World::new(1, QUICK);
-    world.exit("127.0.1.1");
-    world.exits[0].kill();
-    until("the breaker opens", || {
-        world.ask("127.0.1.1", "/");
-        world.metric("remora_breaker_transitions_total{change=\"opened\"}") == 1
-    });
-    // It works again, but nobody may know before the probe is due.
-    world.exits[0].restart();
-    let refused = world.ask("127.0.1.1", "/");
-    if refused.status == 503 {
-        assert!((1..=3).contains(&refused.header("retry-after").parse::<u32>().unwrap()));
-        let status = refused.header("proxy-status");
+fn a_tunnel_fails_over_too() {
+    let mut egress = Egress::new(3, &sticky("10m", ""));
+    let before = egress.exit(HOSTS[0]);
+    egress.exit_of(&before).kill();
+    let answer = egress.ask(&egress.https(HOSTS[0], "/"), &[]);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(egress.exit(HOSTS[0]), answer.body);
+}
+
+#[test]
+fn with_every_breaker_open_nothing_leaves() {
+    let breaker = "[breaker]\nopen_threshold = 1\nhalf_open_after = \"10m\"";
+    let egress = Egress::new(2, &sticky("10m", breaker));
+    // The proxies are well and reachable: only their breakers keep requests from them.
+    for _ in 0..2 {
+        let answer = egress.ask(&egress.http(HOSTS[0], "/broken"), &[]);
+        assert!(answer.body.contains("nginx"), "{answer:?}");
+    }
+    let sent = egress.stat("cluster.remora.upstream_rq_total");
+    assert_eq!(sent, 2);
+    for (i, host) in HOSTS.iter().enumerate() {
+        let url = egress.http(host, "/");
+        let wish = format!("x-remora-upstream: 127.0.0.1:{}", egress.exits[0].port);
+        let options = ["-H", &wish];
+        let answer = egress.ask(&url, if i % 2 == 0 { &[] } else { &options });
+        assert_eq!(answer.status, 503, "{answer:?}");
+        let wait: u64 = answer.header("retry-after").parse().unwrap();
+        assert!((500..=600).contains(&wait), "{wait}");
+        let status = answer.header("proxy-status");
         assert!(
             status.starts_with("remora;error=destination_unavailable"),
             "{status}"
         );
-    } else {
-        // A machine that stood still for three seconds.
-        assert_eq!(refused.status, 200, "{refused:?}");
     }
-    until("the probe closes the breaker", || {
-        world.ask("127.0.1.1", "/").status == 200
-            && world.metric("remora_breaker_transitions_total{change=\"closed\"}") == 1
-    });
+    let tunnel = egress.curl(&egress.https(HOSTS[0], "/"), &[]).output();
+    let said = String::from_utf8(tunnel.unwrap().stdout).unwrap();
+    assert!(said.starts_with("HTTP/1.1 503"), "{said}");
+    assert!(said.contains("retry-after: "), "{said}");
+    let after = egress.stat("cluster.remora.upstream_rq_total");
+    assert_eq!(after, sent, "a request was sent past the breakers");
 }
 
 #[test]
-fn a_blocked_exit_moves_the_session_and_leaves_the_breaker_alone() {
-    let world = World::new(2, "[breaker]\nopen_threshold = 1");
-    for host in ["127.0.1.1", "127.0.1.2"] {
-        if world.ask(host, "/picky").status == 403 {
-            until("it is told", || {
-                world.metric("remora_releases_total{outcome=\"blocked\"}") == 1
-            });
-            assert_eq!(world.exit(host), "127.0.0.12", "the session moved");
-        }
-    }
+fn of_both_workers_requests_one_alone_probes_and_success_closes() {
+    let tables =
+        "[sticky]\nmode = \"disabled\"\n[breaker]\nopen_threshold = 1\nhalf_open_after = \"10s\"";
+    let egress = Egress::new(1, tables);
     assert_eq!(
-        world.metric("remora_releases_total{outcome=\"blocked\"}"),
-        1
+        egress.ask(&egress.http(HOSTS[0], "/broken"), &[]).status,
+        503
     );
+    assert_eq!(egress.ask(&egress.http(HOSTS[1], "/"), &[]).status, 503);
+    thread::sleep(Duration::from_millis(10_100));
+    // A probe that takes 4 s: longer than it takes the others to ask.
+    let statuses: Vec<u16> = thread::scope(|scope| {
+        let clients: Vec<_> = (0..20)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut client = Client::connect(&egress, HOSTS[0]);
+                    client.get("/slow", "").0
+                })
+            })
+            .collect();
+        clients.into_iter().map(|c| c.join().unwrap()).collect()
+    });
+    assert!(!egress.by_worker().contains(&0), "{:?}", egress.by_worker());
+    let probes = statuses.iter().filter(|status| **status == 200).count();
+    assert_eq!(probes, 1, "{statuses:?}");
+    egress.exit(HOSTS[0]);
+    for change in ["opened", "closed"] {
+        let metric = format!("remora_breaker_transitions_total{{change=\"{change}\"}}");
+        until(change, || egress.metric(&metric) == 1);
+    }
+}
+
+#[test]
+fn a_client_that_leaves_is_nobodys_fault() {
+    let breaker = "[breaker]\nopen_threshold = 1\nhalf_open_after = \"10m\"";
+    let egress = Egress::new(2, &sticky("10m", breaker));
+    let before = egress.exit(HOSTS[0]);
+    for url in [
+        egress.http(HOSTS[0], "/slow"),
+        egress.https(HOSTS[0], "/slow"),
+    ] {
+        let mut curl = egress.curl(&url, &["--max-time", "1"]);
+        assert!(
+            !curl.output().unwrap().status.success(),
+            "it was to be too slow"
+        );
+    }
+    // And one that had no answer at all: a port that accepts and keeps silent.
+    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let mut curl = egress.curl(&url, &["--max-time", "1"]);
+    assert!(!curl.output().unwrap().status.success());
+    until("every release is heard", || {
+        egress.metric("remora_releases_total{outcome=\"cancelled\"}")
+            + egress.metric("remora_releases_total{outcome=\"success\"}")
+            == 4
+    });
+    assert_eq!(egress.exit(HOSTS[0]), before);
     assert_eq!(
-        world.metric("remora_breaker_transitions_total{change=\"opened\"}"),
+        egress.metric("remora_releases_total{outcome=\"failure\"}"),
         0
     );
 }
 
 #[test]
-fn a_client_that_goes_away_is_nobodys_fault() {
-    let world = World::new(1, "[breaker]\nopen_threshold = 1");
-    // A port that accepts and never answers, behind the proxy.
-    let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let url = format!("http://127.0.0.1:{}/", silent.local_addr().unwrap().port());
-    let output = world.curl(&url, &["--max-time", "1"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(28), "curl gave up");
-    until("it is told", || {
-        world.metric("remora_releases_total{outcome=\"cancelled\"}") == 1
-    });
-    assert_eq!(
-        world.metric("remora_releases_total{outcome=\"failure\"}"),
-        0
+fn a_target_that_refuses_an_exit_gets_another_and_no_breaker_opens() {
+    let breaker = "[breaker]\nopen_threshold = 1\nhalf_open_after = \"10m\"";
+    let egress = Egress::new(2, &sticky("10m", breaker));
+    // The origin refuses the first exit.
+    let url = egress.http(HOSTS[0], "/picky");
+    let statuses = [(); 3].map(|()| egress.ask(&url, &[]).status);
+    assert!(statuses[1..] == [200, 200], "{statuses:?}");
+    let exits = [0, 1, 2, 3].map(|i| egress.exit(HOSTS[i + 1]));
+    assert!(
+        exits.contains(&"127.0.0.11".to_owned()),
+        "it serves other targets: {exits:?}"
     );
-    world.exit("127.0.1.1");
+}
+
+#[test]
+fn after_a_panic_in_the_filter_requests_are_served_again() {
+    let trapping = Some(remora_artifacts::TRAPPING_ENVOY_FILTER);
+    let egress = Egress::with_module(2, &sticky("10m", ""), trapping);
+    let before = egress.exit(HOSTS[0]);
+    let answer = egress.ask("http://trap.example/", &[]);
+    assert!(answer.status >= 500 || answer.status == 0, "{answer:?}");
+    // What is bound lives in shared data, not in the VM that is gone. The worker that lost its VM refuses
+    // requests until it has a new one; twenty in a row meet both workers.
+    until("both workers serve again", || {
+        (0..20).all(|_| {
+            let answer = egress.ask(&egress.http(HOSTS[0], "/"), &[]);
+            answer.status == 200 && answer.body == before
+        })
+    });
+    assert!(egress.log().contains("asked to trap"));
 }

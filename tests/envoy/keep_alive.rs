@@ -24,11 +24,21 @@ impl Client {
 
     /// Asks for a path in a session; answers with the status and the body.
     pub fn get(&mut self, path: &str, session: &str) -> (u16, String) {
+        self.send(path, session);
+        self.receive()
+    }
+
+    /// The first half of [`Client::get`].
+    pub fn send(&mut self, path: &str, session: &str) {
         let host = &self.host;
         let head = format!(
             "GET http://{host}{path} HTTP/1.1\r\nhost: {host}\r\nx-session-id: {session}\r\n\r\n"
         );
         self.stream.get_mut().write_all(head.as_bytes()).unwrap();
+    }
+
+    /// The second half.
+    pub fn receive(&mut self) -> (u16, String) {
         let mut line = String::new();
         self.stream.read_line(&mut line).unwrap();
         let status = line.split(' ').nth(1).unwrap().parse().unwrap();
