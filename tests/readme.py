@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Runs the commands of README.md, in order, as a reader would.
+"""Runs the commands of README.md, or of the pages it is given, in order, as a reader would.
 
-Every fenced block marked `sh` is run; a line that ends in `&` runs in the background until the end (it is
-stopped by its pid). `make test` is the one command left out, because it is what runs this.
+Every fenced block marked `sh` is run as a reader would paste it, one line right behind the other; a line that ends
+in `&` runs in the background until the end (it is stopped by its pid). `make test` is the one command left out, because it is what runs this.
 """
 
 import os
@@ -11,7 +11,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LEFT_OUT = {"make test"}
@@ -32,19 +31,19 @@ def run(line, background):
         shell = ["bash", "-c", "exec " + line.rstrip("& ")]
         background.append(subprocess.Popen(shell, cwd=ROOT, start_new_session=True))
         return True
-    # What a background line starts needs a moment; a reader's fingers give it one.
-    for _ in range(20 if background else 1):
-        done = subprocess.run(["bash", "-c", line], cwd=ROOT)
-        if done.returncode == 0:
-            return True
-        time.sleep(0.5)
-    return False
+    return subprocess.run(["bash", "-c", line], cwd=ROOT).returncode == 0
 
 
-def main():
+def main(pages):
+    failures = [page for page in pages or ["README.md"] if not run_page(page)]
+    return 1 if failures else 0
+
+
+def run_page(page):
+    """Runs the commands of a page; answers whether all went well."""
     background, passed, failed = [], 0, []
     try:
-        for line in commands((ROOT / "README.md").read_text()):
+        for line in commands((ROOT / page).read_text()):
             if line in LEFT_OUT:
                 continue
             if run(line, background):
@@ -61,9 +60,9 @@ def main():
                 failed.append(f"pid {process.pid} did not stop cleanly")
     for line in failed:
         print(f"FAILED: {line}")
-    print(f"{passed} passed, {len(failed)} failed")
-    return 1 if failed or not passed else 0
+    print(f"{page}: {passed} passed, {len(failed)} failed")
+    return passed and not failed
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

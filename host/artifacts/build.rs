@@ -65,7 +65,8 @@ const FILTERS: [(&str, &str, &[&str], &str); 3] = [
         "TRAPPING_ENVOY_FILTER",
         "trapping_envoy.wasm",
         &["trap"],
-        "For tests: the Envoy filter, but a request for a target that begins with `trap.` traps.",
+        "For tests: the Envoy filter, but a request for a target that begins with `trap.` traps, and every session \
+         is written late.",
     ),
 ];
 

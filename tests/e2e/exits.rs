@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::parts::{Process, free_port};
+use remora_test_support::ports::free_port;
+
+use crate::parts::Process;
 use crate::world::{PASSWORD, USER};
 
 /// What speaks at the other end.

@@ -68,7 +68,7 @@ fn an_exhausted_pool_is_a_503_that_says_when_to_come_back() {
         assert!(
             answer
                 .body
-                .starts_with("remora: every proxy's circuit breaker is open")
+                .starts_with("remora: every proxy that would do has an open circuit breaker")
         );
     }
     // In a tunnel, too: curl says which status refused it.

@@ -5,14 +5,23 @@
 #![allow(missing_docs, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../hostile/cases.rs"]
+mod cases;
 mod clients;
+#[path = "../hostile/endless.rs"]
+mod endless;
 mod exits;
 mod failures;
+mod fleet;
+#[path = "../hostile/guest.rs"]
+mod guest;
 mod load;
 mod operations;
 mod parts;
+mod protocol;
 mod retries;
 mod sessions;
 mod storage;
+mod tenants;
 mod upstreams;
 mod world;

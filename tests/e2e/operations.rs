@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::io::BufReader;
+use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use remora_host::Plugin;
 use remora_host::trace::{Component, Native, replay};
+use remora_test_support::ports::free_port;
 
+use crate::parts::Process;
 use crate::world::{HOSTS, PASSWORD, World, remora, sticky};
 
 #[test]
@@ -47,6 +50,10 @@ fn a_wrong_file_is_refused_with_its_line_and_what_would_be_right() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("remora.toml");
     let proxy = format!("[[proxy]]\nurl = \"http://user:{PASSWORD}@127.0.0.1:1\"\n");
+    let module = dir.path().join("module.wasm");
+    fs::write(&module, b"\0asm\x01\0\0\0").unwrap();
+    let text = dir.path().join("text.wasm");
+    fs::write(&text, "a letter").unwrap();
     for (text, message) in [
         (
             format!("{proxy}[sticky]\ntll = \"5m\"\n"),
@@ -93,6 +100,73 @@ fn a_wrong_file_is_refused_with_its_line_and_what_would_be_right() {
             "remora.toml: `admin` is `0.0.0.0:9090`; accepted: an address of this machine only",
         ),
         (
+            format!("listen = \"127.0.0.1:8080\"\nadmin = \"127.0.0.1:8080\"\n{proxy}"),
+            "remora.toml: `admin` is `127.0.0.1:8080`; accepted: an address of its own",
+        ),
+        (
+            format!("{proxy}[log]\nlevel = \"inf\"\n"),
+            "remora.toml: `log.level` is `inf`; accepted: error, warn, info",
+        ),
+        (
+            format!("{proxy}[log]\nlevel = \"warn, remora\"\n"),
+            "remora.toml: `log.level` is `warn, remora`; accepted: error, warn, info",
+        ),
+        (
+            format!("{proxy}[sticky]\nttl = \"400d\"\n"),
+            "remora.toml: `sticky.ttl` is `400d`; accepted: up to 366 days",
+        ),
+        (
+            format!("{proxy}[sticky]\nmode = \"disabled\"\nttl = \"400d\"\n"),
+            "remora.toml: `sticky.ttl` is `400d`; accepted: up to 366 days",
+        ),
+        (
+            format!(
+                "{proxy}[[sticky.override]]\nmatch = \"a.example\"\nmode = \"disabled\"\nttl = \"367d\"\n"
+            ),
+            "remora.toml: `sticky.override[0].ttl` is `367d`; accepted: up to 366 days",
+        ),
+        (
+            format!("{proxy}[outcome]\nfailure_statuses = [403]\n"),
+            "remora.toml: `outcome.failure_statuses` is `403`; accepted: each status in one list: this one is also in \
+             `blocked_statuses`, which is [403, 429] by default",
+        ),
+        (
+            format!("storage = \"redb:state.redb?durabilty=immediate\"\n{proxy}"),
+            "remora.toml: `storage` is `redb:…?durabilty=immediate`; accepted: `?durability=relaxed`",
+        ),
+        (
+            format!("storage = \"redb:/\"\n{proxy}"),
+            "remora.toml: `storage`: cannot use /: it is a directory",
+        ),
+        (
+            format!("storage = \"redb:/nowhere/state.redb\"\n{proxy}"),
+            "remora.toml: `storage`: cannot use /nowhere/state.redb: there is no directory /nowhere",
+        ),
+        (
+            format!("record = \"/nowhere/trace.jsonl\"\n{proxy}"),
+            "remora.toml: `record`: cannot use /nowhere/trace.jsonl: there is no directory /nowhere",
+        ),
+        (
+            format!("plugin = \"/nowhere/p.wasm\"\n{proxy}"),
+            "remora.toml: `plugin`: cannot use /nowhere/p.wasm: No such file",
+        ),
+        (
+            format!("plugin = {module:?}\n{proxy}"),
+            "module.wasm: it is a core module, not a component; `wasm-tools component new` makes one",
+        ),
+        (
+            format!("plugin = {text:?}\n{proxy}"),
+            "text.wasm: not a WebAssembly component",
+        ),
+        (
+            format!("{proxy}[log]\nlevel = \"remora=loud\"\n"),
+            "remora.toml: `log.level` is `remora=loud`; accepted: error, warn, info",
+        ),
+        (
+            format!("storage = \"redb:state.redb\"\nrecord = \"trace.jsonl\"\n{proxy}"),
+            "remora.toml: `record` is `set`; accepted: only with `storage = \"memory\"`",
+        ),
+        (
             format!("{proxy}[tls]\nca = \"/nowhere/ca.pem\"\n"),
             "remora.toml: `tls.ca`: cannot use /nowhere/ca.pem: No such file",
         ),
@@ -122,6 +196,143 @@ fn a_wrong_file_is_refused_with_its_line_and_what_would_be_right() {
             assert_eq!(said.lines().count(), 1, "{said}");
             assert!(!said.contains(PASSWORD));
         }
+    }
+}
+
+#[test]
+fn a_gateway_that_may_listens_for_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let path = dir.path().join("remora.toml");
+    let text = format!(
+        "listen = \"0.0.0.0:{port}\"\nallow_remote = true\n[[proxy]]\nurl = \"http://127.0.0.1:1\"\n"
+    );
+    fs::write(&path, text).unwrap();
+    let mut command = remora();
+    command.arg("serve").arg("--config").arg(&path);
+    let _serving = Process::start(&mut command, &dir.path().join("log"), port);
+}
+
+#[test]
+fn who_stops_reading_has_read_enough() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../remora.example.toml");
+    let world = World::new(1, "");
+    let config = world.config().display().to_string();
+    for arguments in [
+        ["check", "--config", example],
+        ["stats", "--config", &config],
+        ["proxies", "--config", &config],
+        ["envoy", "--config", example],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = remora();
+        let command = command.args(arguments).current_dir(world.dir.path());
+        let output = command.stdout(writer).stderr(Stdio::piped());
+        let output = output.spawn().unwrap().wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        assert!(!said.contains("panicked"), "{said}");
+    }
+}
+
+#[test]
+fn a_ttl_alone_makes_targets_stick() {
+    let world = World::new(2, "[sticky]\nttl = \"10m\"\n");
+    assert_eq!(world.exit(HOSTS[0]), world.exit(HOSTS[0]));
+    let said = world.says(&["check"]);
+    assert!(said.contains("sticks to one proxy for 10m"), "{said}");
+}
+
+#[test]
+fn check_says_that_a_plugin_decides() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = remora_artifacts::PLUGIN_PATH;
+    let path = dir.path().join("remora.toml");
+    let text = format!("plugin = {plugin:?}\n[[proxy]]\nurl = \"http://127.0.0.1:1\"\n");
+    fs::write(&path, text).unwrap();
+    let mut command = remora();
+    let output = command.args(["check", "--json", "--config"]).arg(&path);
+    let said = output.output().unwrap().stdout;
+    let checked: serde_json::Value = serde_json::from_slice(&said).unwrap();
+    let who = checked["meaning"]["who decides"].as_str().unwrap();
+    assert!(who.starts_with(&format!("`plugin`: {plugin}")), "{who}");
+}
+
+#[test]
+fn what_is_refused_with_400_is_in_the_log_once_a_minute() {
+    let world = World::new(1, "");
+    for _ in 0..3 {
+        let url = world.http(HOSTS[0], "/");
+        let answer = world.curl_as("alice-session-:pw", &url).output().unwrap();
+        assert_eq!(crate::parts::Answer::read(answer).status, 400);
+    }
+    let log = world.log();
+    assert_eq!(log.matches("refused with 400").count(), 1, "{log}");
+}
+
+#[test]
+fn envoys_configuration_comes_with_the_next_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../remora.example.toml");
+    let mut command = remora();
+    let command = command.args(["envoy", "--config", example, "--dir"]);
+    let output = command.arg(dir.path()).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let next = format!(
+        "envoy --config-path {}/bootstrap.yaml",
+        dir.path().display()
+    );
+    assert!(said.contains(&next), "{said}");
+}
+
+#[test]
+fn the_end_of_a_stop_is_logged() {
+    let mut world = World::new(1, "");
+    world.remora.terminate();
+    assert!(world.remora.wait().success());
+    let log = world.log();
+    assert!(log.contains("remora::cli::serve: stopped"), "{log}");
+}
+
+#[test]
+fn where_there_are_tenants_only_the_command_line_asks_whose_pool() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("tenants.d")).unwrap();
+    let path = dir.path().join("remora.toml");
+    fs::write(&path, "admin = \"127.0.0.1:1\"\ntenants = \"tenants.d\"\n").unwrap();
+    for command in ["stats", "sessions", "proxies"] {
+        let output = remora().args([command, "--config"]).arg(&path).output();
+        let said = String::from_utf8(output.unwrap().stderr).unwrap();
+        assert!(said.contains("--tenant NAME"), "{said}");
+    }
+}
+
+/// Without a word of it in the file, a limit on open files is no reason for a warning.
+#[test]
+fn a_default_fits_itself_to_the_open_files_that_the_system_allows() {
+    for (limits, said) in [
+        ("", "room for 372 connections of clients"),
+        (
+            "[limits]\nmax_connections = 20000\n",
+            "WARN remora::cli::serve: `limits.max_connections` wants 40256 open files, the system allows 1000",
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let path = dir.path().join("remora.toml");
+        let text = format!(
+            "listen = \"127.0.0.1:{port}\"\n{limits}[[proxy]]\nurl = \"http://127.0.0.1:1\"\n"
+        );
+        fs::write(&path, text).unwrap();
+        let mut command = Command::new("bash");
+        let script = "ulimit -n 1000 && exec \"$0\" serve --config \"$1\"";
+        command.args(["-c", script]).arg(remora().get_program());
+        let log = dir.path().join("log");
+        let _serving = Process::start(command.arg(&path), &log, port);
+        let log = fs::read_to_string(&log).unwrap();
+        assert!(log.contains(said), "{log}");
+        assert_eq!(log.contains("WARN"), !limits.is_empty(), "{log}");
     }
 }
 
@@ -186,6 +397,18 @@ fn an_operator_with_the_token_changes_the_pool_and_ends_sessions() {
     let bearer = format!("Authorization: Bearer {TOKEN}");
     let path = format!("/sessions/{}", HOSTS[0]);
     let first = world.exit(HOSTS[0]);
+    let url = format!("http://127.0.0.1:{}/stats", world.admin_port());
+    let asked = |options: &[&str]| {
+        let output = Command::new("curl")
+            .args(["-sS", "-i", &url])
+            .args(options)
+            .output();
+        String::from_utf8(output.unwrap().stdout)
+            .unwrap()
+            .to_lowercase()
+    };
+    assert!(asked(&["--head"]).starts_with("http/1.1 200"));
+    assert!(asked(&["-X", "DELETE"]).contains("\r\nwww-authenticate: bearer"));
     for wrong in [&[][..], &["-H", "Authorization: Bearer wrong-token"]] {
         let options = [&["-X", "DELETE"], wrong].concat();
         assert_eq!(world.operate(&path, &options).0, 401);
@@ -278,10 +501,10 @@ fn prometheus_reads_what_was_counted() {
     for line in [
         "remora_acquires_total{result=\"bound\"} 1",
         "remora_acquires_total{result=\"hit\"} 2",
-        "remora_acquires_total{result=\"rebound\"} 2",
+        "remora_acquires_total{result=\"rebound\"} 1",
         "remora_releases_total{outcome=\"success\"} 2",
         "remora_releases_total{outcome=\"failure\"} 2",
-        "remora_releases_total{outcome=\"cancelled\"} 1",
+        "remora_releases_total{outcome=\"cancelled\"} 0",
         "remora_retries_total 1",
         "remora_proxies{state=\"healthy\"} 2",
     ] {
@@ -337,7 +560,7 @@ fn a_reload_does_not_open_a_gateway_that_others_reach_to_everybody() {
     let world = World::new(1, &sticky("10m", users));
     // As bound: an address that others reach, if this machine has one to spare.
     let text = fs::read_to_string(world.config()).unwrap();
-    let port = crate::parts::free_port();
+    let port = free_port();
     let config = world.dir.path().join("open.toml");
     let open = text.replace(
         &format!("listen = \"127.0.0.1:{}\"", world.gateway),

@@ -1,14 +1,11 @@
 //! Processes that end with their test.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
-/// Long enough for a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub use remora_test_support::{PATIENCE, until};
 
 /// A process that is killed, by its pid, when its test is over.
 pub struct Process(Child);
@@ -76,22 +73,21 @@ impl Drop for Process {
     }
 }
 
-/// Waits until it holds.
-pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(
-            start.elapsed() < PATIENCE,
-            "{what}: not within {PATIENCE:?}"
-        );
-        thread::sleep(Duration::from_millis(20));
+/// What a process finds in its environment whose clock is to be off by so many seconds.
+pub fn clock_off_by(seconds: i64) -> Vec<(&'static str, String)> {
+    if seconds == 0 {
+        return Vec::new();
     }
-}
-
-/// A port that nobody uses.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    listener.local_addr().unwrap().port()
+    let library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+    assert!(
+        fs::exists(library).unwrap(),
+        "needed: apt-get install -y faketime"
+    );
+    vec![
+        ("LD_PRELOAD", library.into()),
+        ("FAKETIME", format!("{seconds:+}s")),
+        ("DONT_FAKE_MONOTONIC", "1".into()),
+    ]
 }
 
 /// What curl said.
@@ -124,4 +120,13 @@ impl Answer {
         });
         value.unwrap_or_else(|| panic!("no `{name}` in {}", self.headers))
     }
+}
+
+/// What several curls say that run at the same time.
+pub fn together(curls: impl Iterator<Item = Command>) -> Vec<Answer> {
+    let running: Vec<Child> = curls
+        .map(|mut curl| curl.stdout(Stdio::piped()).spawn().unwrap())
+        .collect();
+    let said = running.into_iter().map(|c| c.wait_with_output().unwrap());
+    said.map(Answer::read).collect()
 }

@@ -1,5 +1,7 @@
 //! What a client does not notice.
 
+use remora_test_support::ports::free_port;
+
 use crate::exits::Kind;
 use crate::parts::Answer;
 use crate::world::{HOSTS, PASSWORD, World, sticky};
@@ -44,6 +46,29 @@ fn an_answer_that_says_that_the_proxy_is_bad_is_asked_for_again_where_that_is_sa
 }
 
 #[test]
+fn a_broken_target_is_charged_to_one_proxy_of_those_that_a_request_tried() {
+    let world = World::new(3, &sticky("10m", "[breaker]\nopen_threshold = 2"));
+    let dead = format!("http://127.0.0.1:{}/", free_port());
+    // In the clear, and in a tunnel that no proxy can build.
+    for (path, tunnel) in [(world.http(HOSTS[0], "/broken"), false), (dead, true)] {
+        let more: &[&str] = if tunnel { &["--proxytunnel"] } else { &[] };
+        let answer = Answer::read(world.curl(&path, more).output().unwrap());
+        assert_ne!(answer.status, 200);
+        let log = world.log();
+        let charged = log.matches("outcome=\"failure\"").count();
+        assert_eq!(charged, if tunnel { 2 } else { 1 }, "{log}");
+        assert_eq!(
+            log.matches("outcome=\"blocked\"").count(),
+            2 * charged,
+            "{log}"
+        );
+        assert_eq!(world.stats()["open"], 0);
+        // Another target resets what was charged.
+        world.exit(HOSTS[1]);
+    }
+}
+
+#[test]
 fn a_host_may_mean_something_else_by_a_status() {
     let tables = format!(
         "[[outcome.override]]\nmatch = \"{}\"\nfailure_statuses = []\n[retry]\nattempts = 1",
@@ -66,6 +91,17 @@ fn blocked_exits_are_gone_through_where_that_is_wanted() {
     }
     assert!(world.log().contains("outcome=\"blocked\""));
     assert_eq!(world.stats()["open"], 0);
+}
+
+#[test]
+fn a_407_that_only_the_target_can_have_said_is_passed_on_and_charged_to_nobody() {
+    let breaker = "[breaker]\nopen_threshold = 1";
+    let world = World::of(&[Kind::Socks5; 2], "", &sticky("10m", breaker), PASSWORD);
+    let url = world.http(HOSTS[0], "/asks-for-credentials");
+    let exit = world.ask(&world.http(HOSTS[0], "/")).body;
+    assert_eq!(world.ask(&url).status, 407);
+    assert_eq!(world.stats()["open"], 0);
+    assert_eq!(world.ask(&world.http(HOSTS[0], "/")).body, exit);
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! Which exit a target sees.
 
 use std::collections::HashSet;
-use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use crate::parts::Answer;
+use crate::parts::{Answer, together};
 use crate::world::{HOSTS, World, sticky};
 
 #[test]
@@ -66,20 +65,16 @@ fn without_stickiness_every_request_rotates() {
 fn fifty_parallel_first_requests_of_a_domain_see_one_exit() {
     let world = World::new(3, &sticky("10m", ""));
     for host in &HOSTS[..3] {
-        let curls: Vec<_> = (0..50)
-            .map(|i| {
-                let url = if i % 2 == 0 {
-                    world.http(host, "/")
-                } else {
-                    world.https(host, "/")
-                };
-                let mut curl = world.curl(&url, &[]);
-                curl.stdout(Stdio::piped()).spawn().unwrap()
-            })
-            .collect();
-        let seen: HashSet<String> = curls
+        let curls = (0..50).map(|i| {
+            let url = if i % 2 == 0 {
+                world.http(host, "/")
+            } else {
+                world.https(host, "/")
+            };
+            world.curl(&url, &[])
+        });
+        let seen: HashSet<String> = together(curls)
             .into_iter()
-            .map(|curl| Answer::read(curl.wait_with_output().unwrap()))
             .inspect(|answer| assert_eq!(answer.status, 200, "{answer:?}"))
             .map(|answer| answer.body)
             .collect();

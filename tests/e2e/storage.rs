@@ -3,48 +3,15 @@
 use std::fs;
 use std::process::Command;
 
-use crate::parts::{Answer, Process, free_port, until};
+use remora_test_support::ports::free_port;
+use remora_test_support::server::Server;
+
+use crate::parts::{Answer, Process, clock_off_by, until};
 use crate::world::{HOSTS, PASSWORD, World, remora, sticky};
 
-/// A Redis server that keeps nothing on disk.
-struct Redis {
-    process: Process,
-    port: u16,
-    dir: tempfile::TempDir,
-}
-
-impl Redis {
-    fn start() -> Self {
-        let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
-        let process = Self::spawn(&dir, port);
-        Self { process, port, dir }
-    }
-
-    fn spawn(dir: &tempfile::TempDir, port: u16) -> Process {
-        let mut command = Command::new("redis-server");
-        let port_text = port.to_string();
-        command.args([
-            "--port",
-            &port_text,
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--dir",
-        ]);
-        Process::start(command.arg(dir.path()), &dir.path().join("redis.log"), port)
-    }
-
-    fn restart(&mut self) {
-        self.process = Self::spawn(&self.dir, self.port);
-    }
-
-    fn field(&self) -> String {
-        format!(
-            "storage = \"redis://127.0.0.1:{}/?prefix=e2e\"\n",
-            self.port
-        )
-    }
+/// The field of gateways on a server.
+pub fn on(server: &Server) -> String {
+    format!("storage = {:?}\n", server.url("?prefix=e2e"))
 }
 
 /// Another gateway with the same configuration, but for its addresses.
@@ -55,8 +22,8 @@ struct Beside {
 }
 
 impl Beside {
-    /// `environment`: what its process finds there.
-    fn start(world: &World, environment: &[(&str, &str)]) -> Self {
+    /// Its clock is off by so many seconds.
+    fn start(world: &World, skew: i64) -> Self {
         let (gateway, admin) = (free_port(), free_port());
         let text = fs::read_to_string(world.config()).unwrap();
         let lines = text.lines().map(|line| match line.split(' ').next() {
@@ -68,7 +35,7 @@ impl Beside {
         fs::write(&config, lines.collect::<Vec<_>>().join("\n")).unwrap();
         let mut serve = remora();
         serve.args(["serve", "--config"]).arg(&config);
-        serve.envs(environment.iter().copied());
+        serve.envs(clock_off_by(skew));
         let process = Process::start(&mut serve, &config.with_extension("log"), gateway);
         Self {
             gateway,
@@ -131,21 +98,11 @@ fn a_gateway_that_stops_leaves_nothing_behind_in_memory() {
 
 #[test]
 fn three_gateways_on_one_server_are_one_whatever_their_clocks_say() {
-    let mut redis = Redis::start();
-    let world = World::with(&redis.field(), 5, &sticky("1h", ""), PASSWORD);
-    let second = Beside::start(&world, &[]);
+    let mut redis = Server::new();
+    let world = World::with(&on(&redis), 5, &sticky("1h", ""), PASSWORD);
+    let second = Beside::start(&world, 0);
     // Its clock is seven minutes ahead of the others, and so are sessions that it would bind by it.
-    let library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
-    assert!(
-        fs::exists(library).unwrap(),
-        "needed: apt-get install -y faketime"
-    );
-    let ahead = [
-        ("LD_PRELOAD", library),
-        ("FAKETIME", "+7m"),
-        ("DONT_FAKE_MONOTONIC", "1"),
-    ];
-    let third = Beside::start(&world, &ahead);
+    let third = Beside::start(&world, 420);
     for host in HOSTS {
         let exits = [third.ask(&world, host).body, second.ask(&world, host).body];
         assert_eq!(exits, [world.exit(host), world.exit(host)], "{host}");
@@ -165,7 +122,7 @@ fn three_gateways_on_one_server_are_one_whatever_their_clocks_say() {
                 .as_str()
     );
 
-    redis.process.kill();
+    redis.kill();
     until("requests are refused", || {
         world.ask(&world.http(HOSTS[0], "/")).status == 503
     });
@@ -189,11 +146,11 @@ fn three_gateways_on_one_server_are_one_whatever_their_clocks_say() {
 
 #[test]
 fn a_gateway_that_may_goes_on_alone_and_says_so() {
-    let mut redis = Redis::start();
-    let fields = redis.field() + "on_storage_error = \"degrade\"\n";
+    let mut redis = Server::new();
+    let fields = on(&redis) + "on_storage_error = \"degrade\"\n";
     let world = World::with(&fields, 5, &sticky("1h", ""), PASSWORD);
     let before: Vec<String> = HOSTS.iter().map(|host| world.exit(host)).collect();
-    redis.process.kill();
+    redis.kill();
     let after: Vec<String> = HOSTS.iter().map(|host| world.exit(host)).collect();
     assert_eq!(before, after);
     let (status, health) = world.admin("/healthz");

@@ -1,9 +1,13 @@
 //! Every kind of upstream proxy.
 
 use std::collections::HashSet;
+use std::io::Write;
+use std::net::TcpListener;
+use std::thread;
 
 use crate::exits::Kind;
 use crate::parts::{Answer, until};
+use crate::protocol::Raw;
 use crate::world::{HOSTS, PASSWORD, World, sticky};
 
 const EVERY: [Kind; 5] = [
@@ -33,6 +37,28 @@ fn every_kind_of_upstream_proxy_carries_plain_http_and_tunnels() {
     assert!(!world.log().contains("outcome=\"failure\""));
 }
 
+/// SMTP, SSH and their like: who is called speaks first.
+#[test]
+fn what_a_target_says_first_is_not_lost() {
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = target.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in target.incoming() {
+            stream.unwrap().write_all(b"220 hello\r\n\r\n").unwrap();
+        }
+    });
+    let world = World::of(&EVERY, "", &sticky("0s", ""), PASSWORD);
+    for _ in 0..5 * EVERY.len() {
+        let mut raw = Raw::to(&world);
+        raw.say(&format!(
+            "CONNECT 127.0.0.1:{port} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"
+        ));
+        let (head, _) = raw.answer(0);
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        assert_eq!(raw.rest(), "220 hello\r\n\r\n");
+    }
+}
+
 #[test]
 fn wrong_credentials_are_a_failure_of_every_kind_that_asks_for_some() {
     for kind in [Kind::Tinyproxy, Kind::Socks5, Kind::Socks5h] {
@@ -48,6 +74,13 @@ fn wrong_credentials_are_a_failure_of_every_kind_that_asks_for_some() {
         until("the failure is logged", || {
             world.log().contains("outcome=\"failure\"")
         });
+        if kind != Kind::Tinyproxy {
+            let answer = world.ask(&world.http(HOSTS[1], "/"));
+            assert_eq!(
+                answer.body,
+                "remora: the upstream proxy does not accept remora's credentials"
+            );
+        }
     }
 }
 

@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use remora_test_support::ports::free_port;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::exits::{Exit, Kind};
-use crate::parts::{Answer, Process, free_port};
+use crate::parts::{Answer, Process};
 
 pub const USER: &str = "exit-user";
 pub const PASSWORD: &str = "s3cret-Passw0rd";
@@ -56,6 +57,15 @@ impl World {
 
     /// Upstream proxies of these kinds, and a gateway in front of them.
     pub fn of(kinds: &[Kind], fields: &str, tables: &str, password: &str) -> Self {
+        Self::start(kinds, |_, exits| {
+            let entries: Vec<String> = exits.iter().map(|exit| exit.entry(password)).collect();
+            (format!("{fields}\n{tables}"), entries.join("\n"))
+        })
+    }
+
+    /// Upstream proxies, and a gateway whose configuration is made when they are there: what comes before its last
+    /// tables, and these.
+    pub fn start(kinds: &[Kind], say: impl FnOnce(&Path, &[Exit]) -> (String, String)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (http, tls) = (free_port(), free_port());
         let origin = origin(dir.path(), http, tls);
@@ -66,22 +76,14 @@ impl World {
             .collect();
         let (gateway, admin) = (free_port(), free_port());
         let ca = dir.path().join("cert.pem");
-        let mut text = format!(
-            "listen = \"127.0.0.1:{gateway}\"\nadmin = \"127.0.0.1:{admin}\"\n{fields}\n{tables}\n\
-             [tls]\nca = {ca:?}\n"
+        let (first, last) = say(dir.path(), &exits);
+        let text = format!(
+            "listen = \"127.0.0.1:{gateway}\"\nadmin = \"127.0.0.1:{admin}\"\n{first}\n\
+             [tls]\nca = {ca:?}\n{last}\n"
         );
-        for exit in &exits {
-            writeln!(text, "{}", exit.entry(password)).unwrap();
-        }
         let config = dir.path().join("remora.toml");
         fs::write(&config, text).unwrap();
-        let mut serve = remora();
-        serve
-            .arg("serve")
-            .arg("--config")
-            .arg(&config)
-            .env("RUST_LOG", "debug");
-        let remora = Process::start(&mut serve, &dir.path().join("remora.log"), gateway);
+        let remora = serve(&config, gateway);
         Self {
             dir,
             exits,
@@ -92,6 +94,11 @@ impl World {
             tls,
             _origin: origin,
         }
+    }
+
+    /// The gateway again, after it has ended.
+    pub fn serve_again(&mut self) {
+        self.remora = serve(&self.config(), self.gateway);
     }
 
     pub fn config(&self) -> PathBuf {
@@ -125,6 +132,11 @@ impl World {
         format!("https://{host}:{}{path}", self.tls)
     }
 
+    /// The origin's port for plain HTTP.
+    pub fn origin_port(&self) -> u16 {
+        self.http
+    }
+
     pub fn ask(&self, url: &str) -> Answer {
         Answer::read(self.curl(url, &[]).output().unwrap())
     }
@@ -134,6 +146,10 @@ impl World {
         let answer = self.ask(&self.http(host, "/"));
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.body
+    }
+
+    pub fn admin_port(&self) -> u16 {
+        self.admin
     }
 
     /// The admin interface.
@@ -174,6 +190,15 @@ impl World {
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("remora.log")).unwrap()
     }
+}
+
+fn serve(config: &Path, gateway: u16) -> Process {
+    let mut serve = remora();
+    let serve = serve.arg("serve").arg("--config").arg(config);
+    let log = config.with_file_name("remora.log");
+    // Without the history of leases, which says all that is counted here once more.
+    let serve = serve.env("RUST_LOG", "debug,remora::history=off");
+    Process::start(serve, &log, gateway)
 }
 
 pub fn remora() -> Command {
@@ -242,6 +267,7 @@ http {{
     location / {{ return 200 "$remote_addr\n"; }}
     location /picky {{ if ($remote_addr = 127.0.0.11) {{ return 403; }} return 200 "$remote_addr\n"; }}
     location /broken {{ return 503; }}
+    location /asks-for-credentials {{ return 407; }}
     location /headers {{ return 200 "[$http_proxy_authorization$http_proxy_connection$http_x_hop$http_x_remora_upstream$http_x_session_id] $http_host\n"; }}
     location /slow {{ root {d}; limit_rate 250k; }}
     location /large {{ root {d}; }}

@@ -5,16 +5,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use remora_test_support::ports::free_port;
 use tempfile::TempDir;
 
 use crate::exits::{Exit, Kind};
-use crate::parts::{Answer, Process, free_port};
+use crate::parts::{Answer, Process};
 use crate::world::{PASSWORD, origin, remora};
+
+/// Tests run side by side: an Envoy is no restart of another test's.
+pub const ALONE: [&str; 1] = ["--disable-hot-restart"];
 
 pub struct Egress {
     pub dir: TempDir,
     pub exits: Vec<Exit>,
-    _envoy: Process,
+    pub envoy: Process,
     pub port: u16,
     /// Where the origin listens, in the clear.
     pub http: u16,
@@ -28,17 +32,38 @@ impl Egress {
     /// An Envoy on what `remora envoy --dir` makes of these tables and so many tinyproxies, each with a password
     /// of its own.
     pub fn new(exits: usize, tables: &str) -> Self {
-        Self::with_module(exits, tables, None)
+        Self::start(&vec![Kind::OwnPassword; exits], tables, None, &ALONE)
     }
 
     /// As [`Egress::new`], with another module in the filter's place.
-    pub fn with_module(exits: usize, tables: &str, module: Option<&[u8]>) -> Self {
+    pub fn with_module(exits: usize, tables: &str, module: &[u8]) -> Self {
+        Self::start(
+            &vec![Kind::OwnPassword; exits],
+            tables,
+            Some(module),
+            &ALONE,
+        )
+    }
+
+    /// Upstream proxies of these kinds.
+    pub fn of(kinds: &[Kind], tables: &str) -> Self {
+        Self::start(kinds, tables, None, &ALONE)
+    }
+
+    /// As [`Egress::new`], an Envoy that another one may take over from.
+    pub fn with_heirs(exits: usize, tables: &str) -> Self {
+        let kinds = vec![Kind::OwnPassword; exits];
+        Self::start(&kinds, tables, None, &["--use-dynamic-base-id"])
+    }
+
+    fn start(kinds: &[Kind], tables: &str, module: Option<&[u8]>, options: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (http, tls) = (free_port(), free_port());
         let origin = origin(dir.path(), http, tls);
-        let exits: Vec<Exit> = (11..)
-            .take(exits)
-            .map(|last| Exit::start(Kind::OwnPassword, dir.path(), last))
+        let exits: Vec<Exit> = kinds
+            .iter()
+            .zip(11..)
+            .map(|(kind, last)| Exit::start(*kind, dir.path(), last))
             .collect();
         let (port, admin) = (free_port(), free_port());
         write_config(dir.path(), port, admin, tables, &exits);
@@ -49,11 +74,15 @@ impl Egress {
             fs::write(files.join("remora_envoy.wasm"), module).unwrap();
         }
         let mut command = envoy(&files.join("bootstrap.yaml"));
+        command
+            .arg("--base-id-path")
+            .arg(dir.path().join("base-id"))
+            .args(options);
         let envoy = Process::start(&mut command, &dir.path().join("envoy.log"), port);
         Self {
             dir,
             exits,
-            _envoy: envoy,
+            envoy,
             port,
             http,
             admin,
@@ -63,12 +92,53 @@ impl Egress {
         }
     }
 
+    /// Kills Envoy as a crash would, and starts another one on the same files.
+    pub fn crash(&mut self) {
+        self.envoy.kill();
+        let mut command = envoy(&self.bootstrap());
+        command.args(ALONE);
+        let log = self.dir.path().join("envoy-2.log");
+        self.envoy = Process::start(&mut command, &log, self.port);
+    }
+
+    /// Starts the Envoy that takes over from this one, and answers with the old one once it has gone.
+    pub fn hot_restart(&mut self) -> Process {
+        let id = fs::read_to_string(self.dir.path().join("base-id")).unwrap();
+        let mut command = envoy(&self.bootstrap());
+        command
+            .args(["--base-id", id.trim(), "--restart-epoch", "1"])
+            .args(["--drain-time-s", "1", "--parent-shutdown-time-s", "3"]);
+        let log = self.dir.path().join("envoy-2.log");
+        let new = Process::start(&mut command, &log, self.port);
+        std::mem::replace(&mut self.envoy, new)
+    }
+
+    fn bootstrap(&self) -> PathBuf {
+        self.dir.path().join("envoy/bootstrap.yaml")
+    }
+
     /// Writes Envoy's files anew, for some of the exits.
     pub fn repool(&self, keep: impl Fn(&Exit) -> bool) {
         let exits = self.exits.iter().filter(|exit| keep(exit));
         write_config(self.dir.path(), self.port, self.admin, &self.tables, exits);
         let made = generate(self.dir.path());
         assert!(made.status.success(), "{made:?}");
+    }
+
+    /// Writes Envoy's files anew, for another configuration.
+    pub fn rewrite(&self, change: impl Fn(&str) -> String) {
+        let path = self.dir.path().join("remora.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, change(&text)).unwrap();
+        let made = generate(self.dir.path());
+        assert!(made.status.success(), "{made:?}");
+    }
+
+    /// Writes Envoy's files anew, with another weight for an exit.
+    pub fn reweigh(&self, ip: &str, weight: u32) {
+        let exit = self.exits.iter().find(|exit| exit.ip == ip).unwrap();
+        let entry = exit.entry(PASSWORD);
+        self.rewrite(|text| text.replace(&entry, &format!("{entry}\nweight = {weight}")));
     }
 
     pub fn http(&self, host: &str, path: &str) -> String {
@@ -99,6 +169,14 @@ impl Egress {
     /// The exit that a host sees; the request has to succeed.
     pub fn exit(&self, host: &str) -> String {
         let answer = self.ask(&self.http(host, "/"), &[]);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body
+    }
+
+    /// As [`Egress::exit`], in a session that the client names.
+    pub fn exit_of_session(&self, host: &str, session: u32) -> String {
+        let header = format!("x-session-id: {session}");
+        let answer = self.ask(&self.http(host, "/"), &["-H", &header]);
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.body
     }
@@ -153,8 +231,10 @@ fn write_config<'a>(
     tables: &str,
     exits: impl IntoIterator<Item = &'a Exit>,
 ) {
-    let mut text =
-        format!("listen = \"127.0.0.1:{port}\"\nadmin = \"127.0.0.1:{admin}\"\n{tables}\n");
+    let mut text = format!(
+        "listen = \"127.0.0.1:{port}\"\nadmin = \"127.0.0.1:{admin}\"\n{tables}\n[tls]\nca = {:?}\n",
+        dir.join("cert.pem")
+    );
     for exit in exits {
         writeln!(text, "{}", exit.entry(PASSWORD)).unwrap();
     }
@@ -177,7 +257,6 @@ pub fn envoy(bootstrap: &Path) -> Command {
     let program = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/envoy/envoy");
     let mut command = Command::new(program);
     command.arg("-c").arg(bootstrap);
-    // Tests run side by side: none of them is a restart of another.
-    command.args(["--concurrency", "2", "--disable-hot-restart"]);
+    command.args(["--concurrency", "2"]);
     command
 }

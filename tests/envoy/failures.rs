@@ -1,6 +1,7 @@
 //! Upstream proxies and clients that fail.
 
 use std::net::TcpListener;
+use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
@@ -27,6 +28,26 @@ fn a_proxy_that_refuses_connections_loses_the_session_to_the_one_that_served() {
 }
 
 #[test]
+fn a_detour_is_one_release_and_every_breaker_it_opens_is_counted() {
+    let breaker = "[breaker]\nopen_threshold = 1\nhalf_open_after = \"10m\"";
+    let mut egress = Egress::new(3, &sticky("10m", breaker));
+    let bound = egress.exit(HOSTS[0]);
+    let rest: Vec<String> = egress.exits.iter().map(|exit| exit.ip.clone()).collect();
+    let rest = rest.iter().filter(|ip| **ip != bound);
+    // Nobody is left, so the way leads past both fallbacks.
+    for ip in rest.chain([&bound]) {
+        egress.exit_of(ip).kill();
+    }
+    assert_eq!(egress.ask(&egress.http(HOSTS[0], "/"), &[]).status, 503);
+    let opened = "remora_breaker_transitions_total{change=\"opened\"}";
+    until("all three are open", || egress.metric(opened) == 3);
+    let outcomes = ["success", "failure", "blocked", "cancelled"];
+    let released =
+        outcomes.map(|o| egress.metric(&format!("remora_releases_total{{outcome=\"{o}\"}}")));
+    assert_eq!(released, [1, 1, 0, 0]);
+}
+
+#[test]
 fn a_tunnel_fails_over_too() {
     let mut egress = Egress::new(3, &sticky("10m", ""));
     let before = egress.exit(HOSTS[0]);
@@ -34,6 +55,31 @@ fn a_tunnel_fails_over_too() {
     let answer = egress.ask(&egress.https(HOSTS[0], "/"), &[]);
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(egress.exit(HOSTS[0]), answer.body);
+}
+
+#[test]
+fn a_late_failure_of_an_older_session_leaves_the_newer_one_alone() {
+    let mut egress = Egress::new(3, &sticky("10m", ""));
+    let old = egress.exit(HOSTS[0]);
+    let mut slow = egress.curl(&egress.http(HOSTS[0], "/slow"), &[]);
+    let slow = slow.stdout(Stdio::piped()).spawn().unwrap();
+    until("it is on its way", || {
+        egress.stat("cluster.remora.upstream_rq_active") == 1
+    });
+    // The session ends under it.
+    let broken = egress.ask(&egress.http(HOSTS[0], "/broken"), &[]);
+    assert_eq!(broken.status, 503, "{broken:?}");
+    let new = egress.exit(HOSTS[0]);
+    assert_ne!(new, old);
+    egress.exit_of(&old).kill();
+    let cut = slow.wait_with_output().unwrap();
+    assert!(!cut.status.success(), "it was to be cut off");
+    until("both failures are heard", || {
+        egress.metric("remora_releases_total{outcome=\"failure\"}") == 2
+    });
+    for _ in 0..6 {
+        assert_eq!(egress.exit(HOSTS[0]), new);
+    }
 }
 
 #[test]
@@ -151,7 +197,7 @@ fn a_target_that_refuses_an_exit_gets_another_and_no_breaker_opens() {
 
 #[test]
 fn after_a_panic_in_the_filter_requests_are_served_again() {
-    let trapping = Some(remora_artifacts::TRAPPING_ENVOY_FILTER);
+    let trapping = remora_artifacts::TRAPPING_ENVOY_FILTER;
     let egress = Egress::with_module(2, &sticky("10m", ""), trapping);
     let before = egress.exit(HOSTS[0]);
     let answer = egress.ask("http://trap.example/", &[]);

@@ -8,8 +8,12 @@ mod configuration;
 mod egress;
 mod failures;
 mod keep_alive;
+mod memory;
 mod pool;
+mod resizing;
+mod restarts;
 mod sessions;
+mod upstreams;
 
 // What the suite of the gateway has, and this one does not use all of.
 #[allow(dead_code)]

@@ -1,10 +1,13 @@
 //! What an operator sees and changes while Envoy runs.
 
 use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use crate::egress::Egress;
+use crate::keep_alive::Client;
 use crate::parts::until;
 use crate::world::{HOSTS, sticky};
 
@@ -63,6 +66,38 @@ fn a_proxy_removed_or_added_takes_effect_without_a_restart_and_sessions_stay() {
 }
 
 #[test]
+fn a_pool_that_changes_under_load_fails_no_request() {
+    let tables = "[client]\nsession_header = \"x-session-id\"\n[sticky]\nmode = \"domain\"\n";
+    let egress = Egress::new(3, tables);
+    let over = AtomicBool::new(false);
+    let served = thread::scope(|scope| {
+        let clients: Vec<_> = (0..8)
+            .map(|i| {
+                let (egress, over) = (&egress, &over);
+                scope.spawn(move || {
+                    let mut client = Client::connect(egress, HOSTS[i]);
+                    let mut served = 0;
+                    while !over.load(Ordering::Relaxed) {
+                        let (status, body) = client.get("/", &format!("{}", served % 20));
+                        assert_eq!(status, 200, "{body}");
+                        served += 1;
+                    }
+                    served
+                })
+            })
+            .collect();
+        for last in [11, 12, 13, 11] {
+            let gone = format!("127.0.0.{last}");
+            egress.repool(|exit| exit.ip != gone);
+            egress.repool(|_| true);
+        }
+        over.store(true, Ordering::Relaxed);
+        clients.into_iter().map(|c| c.join().unwrap()).sum::<u32>()
+    });
+    assert!(served > 1_000, "{served} requests are no load");
+}
+
+#[test]
 fn an_added_proxy_serves_new_requests() {
     let egress = Egress::new(2, "");
     egress.repool(|exit| exit.ip == "127.0.0.11");
@@ -75,4 +110,35 @@ fn an_added_proxy_serves_new_requests() {
         let seen: HashSet<String> = (0..4).map(|_| egress.exit(HOSTS[0])).collect();
         seen.len() == 2
     });
+}
+
+/// How many of these sessions are at this exit.
+fn share(egress: &Egress, sessions: Range<u32>, ip: &str) -> usize {
+    let exits = sessions.map(|session| egress.exit_of_session(HOSTS[0], session));
+    exits.filter(|exit| exit == ip).count()
+}
+
+#[test]
+fn a_proxy_with_another_weight_gets_its_share_of_new_sessions_and_live_ones_stay() {
+    const ROUND: u32 = 20;
+    let tables = "[rotation]\nstrategy = \"weighted\"\n[client]\nsession_header = \"x-session-id\"\n[sticky]\nmode = \"domain\"\nscope = \"session\"\n";
+    let egress = Egress::new(2, tables);
+    let heavy = "127.0.0.11";
+    let before: Vec<String> = (0..ROUND)
+        .map(|session| egress.exit_of_session(HOSTS[0], session))
+        .collect();
+    let had = before.iter().filter(|exit| *exit == heavy).count();
+    assert_eq!(had, 10, "at first they weigh the same: {before:?}");
+    egress.reweigh(heavy, 9);
+    let mut first = ROUND;
+    until("both workers have taken it up", || {
+        first += ROUND;
+        share(&egress, first..first + ROUND, heavy) == 18
+    });
+    let next = first + ROUND;
+    assert_eq!(share(&egress, next..next + 2 * ROUND, heavy), 36);
+    for (session, exit) in (0..ROUND).zip(&before) {
+        assert_eq!(egress.exit_of_session(HOSTS[0], session), *exit);
+    }
+    assert!(!egress.by_worker().contains(&0), "{:?}", egress.by_worker());
 }

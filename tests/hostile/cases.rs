@@ -32,6 +32,7 @@ const NONE: Guest = Guest {
     release: "",
     session_key: None,
     list: "",
+    every: "",
 };
 
 const LOOP: &str = "(loop $l (br $l))";

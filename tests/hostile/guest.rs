@@ -15,6 +15,8 @@ pub struct Guest {
     /// The address of a string: where it is, and how long.
     pub session_key: Option<(u32, u32)>,
     pub list: &'static str,
+    /// In every call but those by which it is made.
+    pub every: &'static str,
 }
 
 impl Guest {
@@ -45,6 +47,7 @@ impl Guest {
             acquire,
             release,
             list,
+            every,
             session_key,
         } = self;
         let key_is_target = i32::from(session_key.is_none());
@@ -101,17 +104,20 @@ impl Guest {
       (i64.store (i32.const 512) (i64.load (local.get 0)))
       (i64.store (i32.const 520) (i64.load offset=8 (local.get 0)))))
     (memory.fill (i32.const 1024) (i32.const 0) (i32.const 256)) (call $rewind))
-  (func (export "remora:egress/control@0.1.0#remove-proxy") (param i64 i64) (result i32) (call $rewind))
+  (func (export "remora:egress/control@0.1.0#remove-proxy") (param i64 i64) (result i32)
+    {every} (call $rewind))
   (func (export "remora:egress/control@0.1.0#set-health") (param i64 i64 i32) (result i32) (i32.const 1))
-  (func (export "remora:egress/control@0.1.0#stats") (result i32) (call $rewind))
-  (func (export "remora:egress/control@0.1.0#proxies") (param i32 i32) (result i32) (call $rewind))
+  (func (export "remora:egress/control@0.1.0#stats") (result i32)
+    {every} (call $rewind))
+  (func (export "remora:egress/control@0.1.0#proxies") (param i32 i32) (result i32)
+    {every} (call $rewind))
   (func (export "remora:egress/egress@0.1.0#acquire")
     (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i64) (result i32)
     (memory.fill (i32.const 1024) (i32.const 0) (i32.const 256))
     (i64.store (i32.const 1032) (i64.load (i32.const 512)))
     (i64.store (i32.const 1040) (i64.load (i32.const 520)))
     (i32.store8 (i32.const 1112) (i32.const {key_is_target}))
-    {acquire} (call $rewind))
+    {every} {acquire} (call $rewind))
   (func (export "remora:egress/egress@0.1.0#session-key")
     (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i64) (result i32)
     (memory.fill (i32.const 1024) (i32.const 0) (i32.const 256))
@@ -121,17 +127,18 @@ impl Guest {
   (func (export "remora:egress/egress@0.1.0#release")
     (param i64 i64 i64 i32 i32 i64 i64 i32 i32 i32) (result i32)
     (memory.fill (i32.const 1024) (i32.const 0) (i32.const 256))
-    {release} (call $rewind))
+    {every} {release} (call $rewind))
   (func (export "remora:egress/sessions@0.1.0#bind") (param i32 i32 i64 i64 i64) (result i32) (call $rewind))
   (func (export "remora:egress/sessions@0.1.0#lookup") (param i32 i32) (result i32) (call $rewind))
   (func (export "remora:egress/sessions@0.1.0#unbind") (param i32 i32) (result i32) (call $rewind))
   (func (export "remora:egress/sessions@0.1.0#purge-expired") (param i32) (result i32)
     (memory.fill (i32.const 1024) (i32.const 0) (i32.const 256))
     (i32.store (i32.const 1028) (local.get 0)) (call $rewind))
-  (func (export "remora:egress/sessions@0.1.0#active-count") (param i32 i64 i32) (result i32) (call $rewind))
+  (func (export "remora:egress/sessions@0.1.0#active-count") (param i32 i64 i32) (result i32)
+    {every} (call $rewind))
   (func (export "remora:egress/sessions@0.1.0#list") (param i32 i64 i32) (result i32)
     (memory.fill (i32.const 1024) (i32.const 0) (i32.const 256))
-    {list} (call $rewind))
+    {every} {list} (call $rewind))
 )"#
         )
     }

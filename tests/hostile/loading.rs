@@ -1,13 +1,14 @@
 //! Files that are no plugin, or are one that nobody should compile.
 
-use std::fmt::Write;
 use std::fs::{self, File, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use remora_host::{CodeCache, Compiler, PluginError, Runtime, RuntimeConfig};
 
 use super::alone;
+use super::endless::endless;
 use super::guest::Guest;
 
 /// A runtime with little room, since each sets its address space aside.
@@ -62,28 +63,6 @@ fn a_component_of_200_mb_is_refused_before_it_is_read() {
         limit: RuntimeConfig::default().component_size,
     };
     assert_eq!(error, expected);
-}
-
-/// A component that keeps a compiler busy: one long function, several times over.
-fn endless() -> Vec<u8> {
-    let mut text = String::from("(component (core module ");
-    for function in 0..60 {
-        write!(
-            text,
-            "(func $f{function} (param i64) (result i64) (local i64) "
-        )
-        .unwrap();
-        for step in 0..20_000 {
-            write!(
-                text,
-                "(local.set 1 (i64.rotl (i64.add (local.get 0) (i64.const {step})) (local.get 1)))"
-            )
-            .unwrap();
-        }
-        text += "(local.get 1))";
-    }
-    text += "))";
-    wat::parse_str(text).unwrap()
 }
 
 #[test]
@@ -146,6 +125,104 @@ fn what_was_compiled_once_is_found_again() {
     };
     let error = runtime.load(&other.component()).unwrap_err();
     assert!(matches!(error, PluginError::Compiler(_)), "{error}");
+}
+
+#[test]
+fn plugins_of_the_same_bytes_have_one_copy_of_the_code_while_one_is_in_use() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("remora-compile");
+    symlink(env!("CARGO_BIN_EXE_remora-compile"), &program).unwrap();
+    let code = directory.path().join("code");
+    let cache = CodeCache {
+        directory: code.clone(),
+        compiler: Some(Compiler::new(&program)),
+    };
+    let runtime = runtime(Some(cache)).unwrap();
+    let (one, other) = (directory.path().join("one"), directory.path().join("other"));
+    for file in [&one, &other] {
+        fs::write(file, Guest::default().component()).unwrap();
+    }
+    let first = runtime.load_file(&one).unwrap();
+    // Without the compiler, and without its marks, there is only what is in use.
+    fs::remove_file(&program).unwrap();
+    fs::remove_dir_all(code.join("compiled")).unwrap();
+    let second = runtime.load_file(&other).unwrap();
+    drop(first);
+    let third = runtime.load_file(&one).unwrap();
+    drop((second, third));
+    let error = runtime.load_file(&one).unwrap_err();
+    assert!(matches!(error, PluginError::Compiler(_)), "{error}");
+}
+
+/// The one file of code in a cache.
+fn code(directory: &Path) -> PathBuf {
+    let versions = fs::read_dir(directory.join("wasmtime/modules")).unwrap();
+    let files = versions.flat_map(|version| fs::read_dir(version.unwrap().path()).unwrap());
+    let mut files = files.map(|file| file.unwrap().path());
+    files.find(|file| file.extension().is_none()).unwrap()
+}
+
+#[test]
+fn code_on_disk_that_has_changed_is_not_run_but_compiled_again() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let cache = CodeCache {
+        directory: directory.path().join("code"),
+        compiler: Some(compiler(Duration::from_secs(60), 1 << 30)),
+    };
+    let without = CodeCache {
+        compiler: Some(Compiler::new("/no/such/compiler")),
+        ..cache.clone()
+    };
+    let component = Guest::default().component();
+    let load = |cache: &CodeCache| runtime(Some(cache.clone())).unwrap().load(&component);
+    load(&cache).unwrap();
+    let file = code(&cache.directory);
+    let good = fs::read(&file).unwrap();
+    let flipped = |at: usize| {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1;
+        Some(bytes)
+    };
+    let (half, last) = (good.len() / 2, good.len() - 1);
+    let cut = Some(good[..half].to_vec());
+    for bad in [flipped(0), flipped(half), flipped(last), cut, None] {
+        match &bad {
+            Some(bytes) => fs::write(&file, bytes).unwrap(),
+            None => fs::remove_file(&file).unwrap(),
+        }
+        let error = load(&without).unwrap_err();
+        assert!(matches!(error, PluginError::Compiler(_)), "{error}");
+        load(&cache).unwrap();
+        load(&without).unwrap();
+    }
+}
+
+#[test]
+fn code_of_the_plugin_built_in_that_has_changed_is_not_run() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let cache = CodeCache {
+        directory: directory.path().join("code"),
+        compiler: Some(compiler(Duration::from_secs(60), 1 << 30)),
+    };
+    let builtin = || runtime(Some(cache.clone())).unwrap().builtin();
+    builtin().unwrap();
+    let file = code(&cache.directory);
+    let mut bad = fs::read(&file).unwrap();
+    let half = bad.len() / 2;
+    bad[half] ^= 1;
+    fs::write(&file, &bad).unwrap();
+    builtin().unwrap();
+    assert!(fs::read(&file).unwrap() != bad, "it was made anew");
+    // Nothing can be kept: it is compiled all the same, and what has changed is not there to be run.
+    fs::write(&file, &bad).unwrap();
+    let making = cache.directory.join("making");
+    fs::remove_dir_all(&making).unwrap();
+    fs::write(&making, "in the way").unwrap();
+    builtin().unwrap();
+    assert!(fs::read(&file).ok() != Some(bad));
 }
 
 #[test]

@@ -10,7 +10,9 @@
     clippy::panic
 )]
 
+mod apart;
 mod cases;
+mod endless;
 mod guest;
 mod loading;
 mod neighbour;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Plants the mutants of mutants.toml in a copy of guest/core, one at a time, and requires that each is
-caught by the tests named for it.
+"""Plants the mutants of mutants.toml in a copy of guest/core and guest/envoy, one at a time, and requires that
+each is caught by the tests named for it.
 
     tests/mutants/run.py            all of them
     tests/mutants/run.py 7 fence    those of rule 7, and those whose name contains "fence"
@@ -22,9 +22,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "mutants"
 COPY = TARGET / "workspace"
-BINARIES = ["rules", "model", "schedules"]
+# The test binaries of each crate.
+BINARIES = {"core": ["rules", "model", "schedules"], "envoy": ["race"]}
 PATIENCE = 180  # seconds that one step may take, a hang included
-CARGO = ["cargo", "test", "--offline", "--quiet", "-p", "remora-core", "--all-features"]
+CARGO = ["cargo", "test", "--offline", "--quiet", "--all-features"]
 ENV = os.environ | {
     "CARGO_TARGET_DIR": str(TARGET),
     "CARGO_PROFILE_DEV_DEBUG": "0",
@@ -40,19 +41,27 @@ class Unusable(Exception):
 
 
 def copy_workspace():
-    """A workspace with nothing in it but guest/core, under the same dependencies and profiles."""
+    """A workspace with nothing in it but the two crates, under the same dependencies and profiles."""
     shutil.rmtree(COPY, ignore_errors=True)
-    core = COPY / "guest" / "core"
-    # Fresh time stamps: cargo must never take the build of an old mutant for the build of this copy.
-    shutil.copytree(ROOT / "guest" / "core", core, copy_function=shutil.copyfile)
+    for crate in BINARIES:
+        # Fresh time stamps: cargo must never take the build of an old mutant for the build of this copy.
+        copy = COPY / "guest" / crate
+        shutil.copytree(ROOT / "guest" / crate, copy, copy_function=shutil.copyfile)
     shutil.copyfile(ROOT / "Cargo.lock", COPY / "Cargo.lock")
+    members = "members = [" + ", ".join(f'"guest/{crate}"' for crate in BINARIES) + "]"
     manifest = (ROOT / "Cargo.toml").read_text()
     manifest = re.sub(r"(?ms)^default-members = \[.*?\]\n", "", manifest)
-    manifest, found = re.subn(r"(?ms)^members = \[.*?\]", 'members = ["guest/core"]', manifest)
+    manifest, found = re.subn(r"(?ms)^members = \[.*?\]", members, manifest)
     if found != 1:
         raise Unusable("no list of members in Cargo.toml")
     (COPY / "Cargo.toml").write_text(manifest)
-    return core / "src"
+    # The suite of every storage comes with the library, and that with wasmtime: too much to build for a mutant.
+    envoy = COPY / "guest" / "envoy"
+    manifest = (envoy / "Cargo.toml").read_text()
+    manifest, found = re.subn(r"(?m)^remora-host\..*\n", "", manifest)
+    if found != 1:
+        raise Unusable("no dependency on remora-host in guest/envoy/Cargo.toml")
+    (envoy / "Cargo.toml").write_text(manifest)
 
 
 def cargo(arguments, what):
@@ -70,18 +79,18 @@ def cargo(arguments, what):
         raise Unusable(f"{what} took more than {PATIENCE} s") from None
 
 
-def build(binaries, what):
+def build(crate, binaries, what):
     tests = [argument for binary in binaries for argument in ("--test", binary)]
-    built = cargo(["--no-run", *tests], what)
+    built = cargo(["-p", f"remora-{crate}", "--no-run", *tests], what)
     if built.returncode != 0:
         errors = [line for line in built.stdout.splitlines() if line.startswith("error")]
         raise Unusable("does not compile: " + "; ".join(errors[:3]))
 
 
-def failing(test, what):
+def failing(crate, test, what):
     """The names of the tests that fail; `test` is a binary and an optional filter."""
     binary, *filters = test.split()
-    run = cargo(["--test", binary, "--", "--format=pretty", *filters], what)
+    run = cargo(["-p", f"remora-{crate}", "--test", binary, "--", "--format=pretty", *filters], what)
     failed = re.findall(r"(?m)^test (\S+) \.\.\. FAILED$", run.stdout)
     ran = re.findall(r"(?m)^test result: \w+\. (\d+) passed; (\d+) failed", run.stdout)
     if not ran or ran[-1] == ("0", "0"):
@@ -89,9 +98,14 @@ def failing(test, what):
     return failed
 
 
-def plant(sources, mutant):
+def crate_of(mutant):
+    """The crate that it is planted in."""
+    return mutant.get("crate", "core")
+
+
+def plant(mutant):
     """Plants a mutant; answers with the file and its text before."""
-    file = sources / mutant["file"]
+    file = COPY / "guest" / crate_of(mutant) / "src" / mutant["file"]
     text = file.read_text()
     found = text.count(mutant["find"])
     if found != 1:
@@ -100,12 +114,12 @@ def plant(sources, mutant):
     return file, text
 
 
-def catch(sources, mutant):
+def catch(mutant):
     """The names of the tests that catch a mutant."""
-    file, text = plant(sources, mutant)
+    file, text = plant(mutant)
     try:
-        build([mutant["test"].split()[0]], "the build")
-        return failing(mutant["test"], "the test")
+        build(crate_of(mutant), [mutant["test"].split()[0]], "the build")
+        return failing(crate_of(mutant), mutant["test"], "the test")
     finally:
         file.write_text(text)
 
@@ -123,12 +137,13 @@ def main():
     if missing:
         sys.exit(f"no mutant for rule {sorted(missing)}")
 
-    sources = copy_workspace()
     try:
-        build(BINARIES, None)
-        for binary in BINARIES:
-            if failed := failing(binary, "the test"):
-                sys.exit(f"without any mutant these fail: {', '.join(failed)}")
+        copy_workspace()
+        for crate, binaries in BINARIES.items():
+            build(crate, binaries, None)
+            for binary in binaries:
+                if failed := failing(crate, binary, "the test"):
+                    sys.exit(f"without any mutant these fail: {', '.join(failed)}")
     except Unusable as error:
         sys.exit(f"without any mutant: {error}")
     print(f"without a mutant every test passes ({time.monotonic() - begin:.0f} s)\n")
@@ -140,7 +155,7 @@ def main():
     for mutant in mutants:
         binary = mutant["test"].split()[0]
         try:
-            caught = catch(sources, mutant)
+            caught = catch(mutant)
             verdict = f"{binary}: {caught[0]}" if caught else "NOT CAUGHT"
             if len(caught) > 1:
                 verdict += f" and {len(caught) - 1} more"

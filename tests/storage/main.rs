@@ -11,10 +11,11 @@
 
 mod cluster;
 mod fleet;
+#[path = "../hostile/guest.rs"]
+mod guest;
 mod redb_crash;
 mod redb_disk;
 mod redb_file;
 mod redis_manager;
 mod redis_server;
-mod relay;
 mod servers;

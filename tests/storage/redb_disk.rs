@@ -11,7 +11,7 @@ use remora_host::storage::{
     Table,
 };
 
-use crate::servers::until;
+use remora_test_support::until;
 
 const FILE: &str = "REMORA_TEST_STATE_FILE";
 const MODE: &str = "REMORA_TEST_ON_ERROR";

@@ -44,6 +44,24 @@ fn now() -> u64 {
     SystemClock::default().now_ms()
 }
 
+fn wait_until(moment: u64) {
+    while now() <= moment {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A file with so many sessions, which expire at that moment, and what is in it.
+fn filled(path: &Path, sessions: u64, expires_at: u64) -> Vec<u8> {
+    {
+        let store = open(path);
+        for i in 0..sessions {
+            let key = format!("k{i}.example");
+            put(&store, Table::Sessions, &key, cell(i, expires_at));
+        }
+    }
+    fs::read(path).unwrap()
+}
+
 #[test]
 fn a_file_is_a_store_at_both_levels_of_durability() {
     let dir = tempfile::tempdir().unwrap();
@@ -90,9 +108,7 @@ fn what_has_expired_meanwhile_does_not_come_back() {
         put(&store, Table::Sessions, "short", cell(1, soon));
         put(&store, Table::Sessions, "long", cell(2, soon + 3_600_000));
     }
-    while now() <= soon {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_until(soon);
     let store = open(&path);
     assert_eq!(store.load(Table::Sessions, "short"), Ok(None));
     assert!(store.load(Table::Sessions, "long").unwrap().is_some());
@@ -139,19 +155,7 @@ fn a_file_of_a_newer_version_is_refused_and_left_alone() {
 #[test]
 fn a_torn_file_is_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let good = dir.path().join("good");
-    {
-        let store = open(&good);
-        for i in 0..2_000 {
-            put(
-                &store,
-                Table::Sessions,
-                &format!("k{i}"),
-                cell(i, now() + 3_600_000),
-            );
-        }
-    }
-    let whole = fs::read(&good).unwrap();
+    let whole = filled(&dir.path().join("good"), 2_000, now() + 3_600_000);
     let torn: [(&str, Vec<u8>); 6] = [
         ("empty", Vec::new()),
         ("short", whole[..100].to_vec()),
@@ -180,19 +184,7 @@ fn a_torn_file_is_refused_and_left_alone() {
 #[test]
 fn a_damaged_page_is_refused_rather_than_trusted() {
     let dir = tempfile::tempdir().unwrap();
-    let good = dir.path().join("good");
-    {
-        let store = open(&good);
-        for i in 0..2_000 {
-            put(
-                &store,
-                Table::Sessions,
-                &format!("k{i}"),
-                cell(i, now() + 3_600_000),
-            );
-        }
-    }
-    let whole = fs::read(&good).unwrap();
+    let whole = filled(&dir.path().join("good"), 2_000, now() + 3_600_000);
     let needle = b"k1234";
     let at = whole.windows(5).rposition(|w| w == needle).unwrap();
     let mut bytes = whole;
@@ -209,21 +201,8 @@ fn a_file_that_is_mostly_holes_is_compacted() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
     let soon = now() + 1_500;
-    {
-        let store = open(&path);
-        for i in 0..40_000 {
-            put(
-                &store,
-                Table::Sessions,
-                &format!("site-{i}.example"),
-                cell(i, soon),
-            );
-        }
-    }
-    let full = fs::metadata(&path).unwrap().len();
-    while now() <= soon {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let full = filled(&path, 40_000, soon).len() as u64;
+    wait_until(soon);
     drop(open(&path));
     let empty = fs::metadata(&path).unwrap().len();
     assert!(empty < full / 4, "{full} bytes, then {empty}");

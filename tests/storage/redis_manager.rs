@@ -7,13 +7,18 @@ use std::time::{Duration, Instant};
 use remora_host::session::StickyPolicy;
 use remora_host::storage::{Degrading, RemoteStorage};
 use remora_host::{
-    BreakerConfig, BreakerState, Error, ManualClock, Outcome, Proxy, ProxyConfig, ProxyManager,
-    ProxyManagerBuilder, Reason, StorageError,
+    BreakerConfig, BreakerState, Error, Limits, ManualClock, Outcome, Plugin, Proxy, ProxyConfig,
+    ProxyManager, ProxyManagerBuilder, Reason, StorageError,
 };
 
-use crate::servers::{RUNTIME, Server, open, until};
+use remora_test_support::server::Server;
+use remora_test_support::until;
+
+use crate::guest::Guest;
+use crate::servers::{RUNTIME, open};
 
 const PROXIES: usize = 5;
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn config(ttl: Duration) -> ProxyConfig {
     ProxyConfig {
@@ -43,6 +48,48 @@ async fn with_proxies(builder: ProxyManagerBuilder) -> ProxyManager {
 
 async fn manager(server: &Server) -> ProxyManager {
     with_proxies(builder(open(&server.url("")), Duration::from_secs(3_600))).await
+}
+
+/// A request of one session, with its release.
+async fn ask_for_a(manager: &ProxyManager) {
+    let handle = manager.acquire_for_domain("a.example").await.unwrap();
+    handle.mark_success();
+    drop(handle);
+    manager.settled().await;
+}
+
+#[test]
+fn a_plugin_that_loops_lets_other_tasks_run_until_its_time_is_up() {
+    let server = Server::new();
+    let looping = Guest {
+        acquire: "(loop $l (br $l))",
+        ..Guest::default()
+    };
+    let limits = Limits {
+        call_timeout: Duration::from_millis(500),
+        ..Limits::untrusted()
+    };
+    let plugin = Plugin::from_bytes(&looping.component()).unwrap();
+    // One thread for all tasks.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let store = open(&server.url(""));
+        let builder = builder(store, Duration::from_secs(60)).storage_timeout(PATIENCE);
+        let manager = with_proxies(builder.plugin(plugin.with_limits(limits))).await;
+        let asked = tokio::spawn(async move { manager.acquire_proxy().await.map(|_| ()) });
+        let mut ticks = 0;
+        while !asked.is_finished() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            ticks += 1;
+        }
+        // Without a turn there would be one before the call and one after it.
+        assert!(ticks > 5, "{ticks}");
+        let error = asked.await.unwrap().unwrap_err().to_string();
+        assert!(error.contains("it ran longer than a call may"), "{error}");
+    });
 }
 
 #[test]
@@ -86,12 +133,7 @@ fn a_hit_is_one_round_trip_and_so_is_its_release() {
     RUNTIME.block_on(async {
         let manager = manager(&server).await;
         for _ in 0..2 {
-            manager
-                .acquire_for_domain("a.example")
-                .await
-                .unwrap()
-                .mark_success();
-            manager.settled().await;
+            ask_for_a(&manager).await;
         }
         let commands = || ["get", "mget", "evalsha", "eval"].map(|name| server.calls(name));
         let before = commands();
@@ -166,12 +208,7 @@ fn while_the_server_hangs_nothing_waits_longer_than_its_deadline() {
     RUNTIME.block_on(async {
         let builder = builder(open(&server.url("")), Duration::from_secs(3_600));
         let manager = with_proxies(builder.storage_timeout(Duration::from_secs(1))).await;
-        manager
-            .acquire_for_domain("a.example")
-            .await
-            .unwrap()
-            .mark_success();
-        manager.settled().await;
+        ask_for_a(&manager).await;
         server.signal("STOP");
         let asked = Instant::now();
         // More calls than there are instances.
@@ -227,12 +264,7 @@ fn a_server_that_is_gone_for_a_moment_is_waited_for() {
     let mut server = Server::new();
     let manager = RUNTIME.block_on(manager(&server));
     RUNTIME.block_on(async {
-        manager
-            .acquire_for_domain("a.example")
-            .await
-            .unwrap()
-            .mark_success();
-        manager.settled().await;
+        ask_for_a(&manager).await;
     });
     server.kill();
     let waiting = {
@@ -417,5 +449,31 @@ fn the_sessions_of_a_fleet_stay_within_their_bound() {
         for manager in &managers {
             assert_eq!(manager.pool_stats().await.unwrap().active_sessions, 50);
         }
+    });
+}
+
+#[test]
+fn nobody_decides_by_a_clock_of_its_own_before_the_servers_time_is_known() {
+    let server = Server::new();
+    RUNTIME.block_on(async {
+        let hour = Duration::from_secs(3_600);
+        let before = manager(&server).await;
+        let bound = before.acquire_for_domain("a.example").await.unwrap();
+        bound.mark_success();
+        before.settled().await;
+        // A process that starts while the server hangs, and whose own date is two hours ahead.
+        server.signal("STOP");
+        let now = remora_host::Clock::now_ms(&remora_host::SystemClock::default());
+        let ahead = Arc::new(ManualClock::at(now + 2 * 3_600_000));
+        let late = with_proxies(builder(open(&server.url("")), hour).clock(ahead)).await;
+        let asked = tokio::spawn(async move { late.acquire_for_domain("a.example").await });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        server.signal("CONT");
+        let hit = asked.await.unwrap().unwrap();
+        hit.mark_success();
+        assert_eq!(
+            (hit.reason(), hit.proxy_id()),
+            (Reason::Hit, bound.proxy_id())
+        );
     });
 }

@@ -9,8 +9,11 @@ use remora_host::storage::{
 };
 use remora_host::{Clock, SystemClock};
 
-use crate::relay::Relay;
-use crate::servers::{RUNTIME, Server, blocking, open, until};
+use remora_test_support::relay::Relay;
+use remora_test_support::server::Server;
+use remora_test_support::until;
+
+use crate::servers::{RUNTIME, blocking, open};
 
 /// The year 2100.
 const LATER: u64 = 4_102_444_800_000;

@@ -5,9 +5,9 @@ use remora_core as core;
 use crate::bindings::exports::remora::egress::control::{
     self as wit, BreakerState, Guest, Invalid, PoolStats, Proxy, ProxyId, ProxyStatus, StorageError,
 };
-use crate::{ENGINE, Plugin, with_engine};
+use crate::{Addition, ENGINE, Shell, with_engine};
 
-impl Guest for Plugin {
+impl<A: Addition> Guest for Shell<A> {
     fn configure(config: wit::Config) -> Result<(), Invalid> {
         ENGINE.with_borrow_mut(|engine| Ok(engine.configure(config.into())?))
     }

@@ -7,10 +7,9 @@ use crate::bindings::exports::remora::egress::egress::{
     self as wit, AcquireError, BreakerChange, Grant, Guest, KeyError, Lease, LostSession, Options,
     Outcome, Reason, Released, Span, StorageError,
 };
-use crate::bindings::remora::egress::clock;
-use crate::{ENGINE, Plugin, with_engine};
+use crate::{Addition, ENGINE, Shell, with_engine};
 
-impl Guest for Plugin {
+impl<A: Addition> Guest for Shell<A> {
     fn acquire(target: Option<String>, options: Option<Options>) -> Result<Grant, AcquireError> {
         #[cfg(feature = "trap")]
         assert!(
@@ -19,6 +18,7 @@ impl Guest for Plugin {
         );
         with_request(target.as_deref(), options.as_ref(), |request| {
             with_engine(|engine, now| {
+                A::before_acquire(engine, now);
                 let decided = match target {
                     Some(_) => engine.permit(now, request)?,
                     None => engine.permit_any(now, request)?,
@@ -49,14 +49,16 @@ impl Guest for Plugin {
             Outcome::Blocked(key) => (core::Outcome::Blocked, key.as_str()),
             Outcome::Cancelled => (core::Outcome::Cancelled, ""),
         };
+        let permit = lease.into();
         let released = ENGINE.with_borrow_mut(|engine| {
             let now = if engine.looks_at_time(outcome) {
-                clock::now()
+                crate::now()
             } else {
                 0
             };
-            engine.settle(now, &lease.into(), key, outcome)
+            engine.settle(now, &permit, key, outcome)
         })?;
+        A::after_release(&permit, outcome);
         Ok(Released {
             ended_session: released.ended_session,
             breaker: match released.breaker {

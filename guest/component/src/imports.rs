@@ -4,7 +4,9 @@ use remora_core::{Cell, Exchange, Head, Page, Storage, StorageError, Table};
 
 use crate::bindings::remora::egress::storage as host;
 
-pub(crate) struct HostStorage;
+/// The storage that the host gives to the plugin.
+#[derive(Clone, Copy, Debug)]
+pub struct HostStorage;
 
 impl Storage for HostStorage {
     fn load(&self, table: Table, key: &str) -> Result<Option<Cell>, StorageError> {

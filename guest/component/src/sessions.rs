@@ -5,9 +5,9 @@ use remora_core as core;
 use crate::bindings::exports::remora::egress::sessions::{
     CountPage, Guest, ProxyId, Session, SessionError, SessionPage, StorageError,
 };
-use crate::{Plugin, with_engine};
+use crate::{Addition, Shell, with_engine};
 
-impl Guest for Plugin {
+impl<A: Addition> Guest for Shell<A> {
     fn bind(key: String, proxy: ProxyId, ttl: u64) -> Result<(), SessionError> {
         Ok(with_engine(|engine, now| {
             engine.bind(now, &key, proxy.into(), ttl)

@@ -7,6 +7,7 @@ mod sessions;
 mod status;
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use crate::breaker::{Change, Pass};
 use crate::config::Config;
@@ -18,7 +19,7 @@ use crate::pool::{Pool, ProxyId, ProxySpec};
 use crate::session::Reason;
 use crate::storage::{Storage, StorageError};
 
-pub use detour::Detour;
+pub use detour::{Detour, Detoured};
 pub use status::{ProxyStatus, Stats};
 
 /// What a request says about itself.
@@ -165,6 +166,7 @@ pub struct Engine<S> {
     config: Config,
     policies: Policies,
     pool: Pool,
+    aside: Vec<ProxyId>,
     /// The key of the request at hand; kept so that a hit does not allocate it.
     key: String,
     hints: Hints,
@@ -178,6 +180,7 @@ impl<S: Storage> Engine<S> {
             config: Config::default(),
             policies: Policies::default(),
             pool: Pool::default(),
+            aside: Vec::new(),
             key: String::new(),
             hints: Hints::default(),
         }
@@ -226,5 +229,12 @@ impl<S: Storage> Engine<S> {
     /// Answers whether it is in the pool.
     pub fn set_health(&mut self, id: &ProxyId, healthy: bool) -> bool {
         self.pool.set_health(id, healthy)
+    }
+
+    /// Says which proxies new sessions and requests without one do not get from now on, while another one is
+    /// admitted. Live sessions stay. For plugins that know more of a proxy than its breaker does; an instance
+    /// says it for itself.
+    pub fn leave_aside(&mut self, proxies: Vec<ProxyId>) {
+        self.aside = proxies;
     }
 }

@@ -1,10 +1,11 @@
 //! Errors, with the facts a caller needs to act on them.
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use core::fmt;
 
 use crate::session::End;
 use crate::storage::StorageError;
+use crate::text::bounded;
 
 /// A configuration value that is not accepted. Nothing of the configuration it came in was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,18 +13,22 @@ use crate::storage::StorageError;
 pub struct Invalid {
     /// The field, as it is spelt in the configuration file.
     pub field: String,
-    /// The offending value.
+    /// The offending value, as [`bounded`] shows it.
     pub value: String,
     /// What would have been accepted.
     pub accepted: String,
 }
 
 impl Invalid {
-    pub(crate) fn new(field: &str, value: impl fmt::Display, accepted: &str) -> Self {
-        use alloc::string::ToString;
+    /// The value becomes text that can stand in a log.
+    pub fn new(
+        field: impl Into<String>,
+        value: impl fmt::Display,
+        accepted: impl Into<String>,
+    ) -> Self {
         Self {
             field: field.into(),
-            value: value.to_string(),
+            value: bounded(&value.to_string()),
             accepted: accepted.into(),
         }
     }
@@ -123,7 +128,7 @@ impl fmt::Display for AcquireError {
             Self::NoProxy => f.write_str("no proxy is switched on and carries the tags asked for"),
             Self::Exhausted { retry_after_ms } => write!(
                 f,
-                "every proxy's circuit breaker is open; the first probe is due in {retry_after_ms} ms"
+                "every proxy that would do has an open circuit breaker; the first probe is due in {retry_after_ms} ms"
             ),
             Self::SessionLost {
                 end,

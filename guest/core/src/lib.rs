@@ -20,6 +20,7 @@
 //! | `avoid` | which exits a target has blocked |
 //! | `in_flight` | how many requests a proxy carries |
 //! | `rotation` | which proxy a new session gets; one file a strategy |
+//! | [`verdict`](Verdicts) | what a status or the end of a tunnel says about the proxy |
 //! | [`Engine`] | composes them into acquire and release |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -37,6 +38,7 @@ mod gate;
 mod hints;
 mod in_flight;
 mod key;
+pub mod names;
 mod pattern;
 mod policy;
 mod pool;
@@ -44,13 +46,15 @@ mod rotation;
 mod session;
 mod storage;
 mod table;
+mod text;
+mod verdict;
 
 pub use breaker::{Breaker, BreakerPolicy, Change as BreakerChange};
 pub use config::Config;
 pub use draw::cursor_of_a_member;
 pub use engine::{
-    Decided, Detour, Engine, Grant, Lease, Outcome, Permit, ProxyStatus, Released, Request, Span,
-    Stats,
+    Decided, Detour, Detoured, Engine, Grant, Lease, Outcome, Permit, ProxyStatus, Released,
+    Request, Span, Stats,
 };
 pub use error::{AcquireError, Error, Invalid, KeyError};
 pub use key::{MAX_HOST_LEN, MAX_KEY_LEN, MAX_SESSION_ID_LEN, MAX_TAG_LEN, Scope, SessionKey};
@@ -59,5 +63,7 @@ pub use policy::{Mode, OnBad, Override, Sticky};
 pub use pool::{ProxyId, ProxySpec};
 pub use rotation::StrategyKind;
 pub use session::{End, Reason, Session};
-pub use storage::{Cell, Exchange, Head, Page, Storage, StorageError, Table, Words};
+pub use storage::{Cell, Exchange, Head, Page, Step, Storage, StorageError, Table, Words, update};
 pub use table::SessionPage;
+pub use text::bounded;
+pub use verdict::{Doubt, Flow, Origin, Verdicts};

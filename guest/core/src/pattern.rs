@@ -36,7 +36,7 @@ impl<T> Patterns<T> {
             None => (&mut self.hosts, pattern),
         };
         let invalid =
-            |accepted: &str| Invalid::new(&alloc::format!("{at}.match"), pattern, accepted);
+            |accepted: &str| Invalid::new(alloc::format!("{at}.match"), pattern, accepted);
         if host.contains('*') {
             return Err(invalid("a host such as `example.com`, or `*.` and a host"));
         }

@@ -4,6 +4,7 @@ use alloc::string::String;
 
 use crate::error::Invalid;
 use crate::pattern::Patterns;
+use crate::text::time;
 
 /// The longest time to live accepted, in milliseconds: a leap year.
 pub(crate) const MAX_TTL_MS: u64 = 366 * 24 * 60 * 60 * 1_000;
@@ -18,6 +19,14 @@ pub enum Mode {
     Disabled,
     /// A key is bound to one proxy for the time to live.
     Domain,
+}
+
+impl Mode {
+    /// The mode that a configuration gives, or that a time to live alone implies: whoever says how long a session
+    /// lasts, and not whether there is one, wants one.
+    pub fn or_implied(mode: Option<Self>, has_ttl: bool) -> Option<Self> {
+        mode.or(has_ttl.then_some(Self::Domain))
+    }
 }
 
 /// What happens to a session whose proxy goes bad before the session ends.
@@ -69,12 +78,12 @@ impl Sticky {
     fn check(&self, at: &str) -> Result<(), Invalid> {
         let field = |name: &str| alloc::format!("{at}.{name}");
         if self.ttl_ms > MAX_TTL_MS {
-            let value = alloc::format!("{} ms", self.ttl_ms);
-            return Err(Invalid::new(&field("ttl"), value, "up to 366 days"));
+            let value = time(self.ttl_ms);
+            return Err(Invalid::new(field("ttl"), value, "up to 366 days"));
         }
         if self.idle_ms == Some(0) {
             return Err(Invalid::new(
-                &field("idle"),
+                field("idle"),
                 0,
                 "at least 1 ms, or leave it out",
             ));
@@ -82,7 +91,7 @@ impl Sticky {
         if let Some(max) = self.max_requests
             && !(1..=crate::session::MAX_USES).contains(&max)
         {
-            return Err(Invalid::new(&field("max_requests"), max, "1 to 16777215"));
+            return Err(Invalid::new(field("max_requests"), max, "1 to 16777215"));
         }
         Ok(())
     }
@@ -95,7 +104,7 @@ pub struct Override {
     /// A host (`api.example.com`) or every host below one (`*.example.com`). Of several that match,
     /// the most specific holds: the host itself, then the longest suffix.
     pub pattern: String,
-    /// Whether it sticks. When a `ttl_ms` is given and this is not, it does.
+    /// Whether it sticks. When a `ttl_ms` is given and this is not, it does ([`Mode::or_implied`]).
     pub mode: Option<Mode>,
     /// See [`Sticky::ttl_ms`].
     pub ttl_ms: Option<u64>,
@@ -109,9 +118,9 @@ pub struct Override {
 
 impl Override {
     fn over(&self, general: &Sticky) -> Sticky {
-        let implied = self.ttl_ms.map(|_| Mode::Domain);
+        let mode = Mode::or_implied(self.mode, self.ttl_ms.is_some());
         Sticky {
-            mode: self.mode.or(implied).unwrap_or(general.mode),
+            mode: mode.unwrap_or(general.mode),
             ttl_ms: self.ttl_ms.unwrap_or(general.ttl_ms),
             idle_ms: self.idle_ms.or(general.idle_ms),
             max_requests: self.max_requests.or(general.max_requests),

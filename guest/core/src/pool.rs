@@ -197,7 +197,7 @@ fn check(i: usize, spec: &ProxySpec) -> Result<(), Invalid> {
         key::check_tag(tag).map_err(|error| {
             let field = alloc::format!("proxy[{i}].tags");
             let accepted = "printable ASCII without `&`, `#` and `?`, 1 to 64 bytes";
-            Invalid::new(&field, tag, &alloc::format!("{accepted} ({error})"))
+            Invalid::new(&field, tag, alloc::format!("{accepted} ({error})"))
         })?;
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! What the core asks of the place where state lives.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -172,48 +173,55 @@ pub trait Storage {
     fn scan(&self, table: Table, cursor: Option<u64>, limit: u32) -> Result<Page, StorageError>;
 }
 
-impl<S: Storage + ?Sized> Storage for &S {
-    fn load(&self, table: Table, key: &str) -> Result<Option<Cell>, StorageError> {
-        (**self).load(table, key)
-    }
+macro_rules! storage_behind {
+    ($($pointer:ty),*) => {$(
+        impl<S: Storage + ?Sized> Storage for $pointer {
+            fn load(&self, table: Table, key: &str) -> Result<Option<Cell>, StorageError> {
+                (**self).load(table, key)
+            }
 
-    fn load_pair(
-        &self,
-        first: (Table, &str),
-        second: (Table, &str),
-    ) -> Result<(Option<Cell>, Option<Cell>), StorageError> {
-        (**self).load_pair(first, second)
-    }
+            fn load_pair(
+                &self,
+                first: (Table, &str),
+                second: (Table, &str),
+            ) -> Result<(Option<Cell>, Option<Cell>), StorageError> {
+                (**self).load_pair(first, second)
+            }
 
-    fn compare_exchange(
-        &self,
-        table: Table,
-        key: &str,
-        expected: Option<&Cell>,
-        new: Option<&Cell>,
-    ) -> Result<Exchange, StorageError> {
-        (**self).compare_exchange(table, key, expected, new)
-    }
+            fn compare_exchange(
+                &self,
+                table: Table,
+                key: &str,
+                expected: Option<&Cell>,
+                new: Option<&Cell>,
+            ) -> Result<Exchange, StorageError> {
+                (**self).compare_exchange(table, key, expected, new)
+            }
 
-    fn first_to_expire(&self, table: Table, limit: u32) -> Result<Head, StorageError> {
-        (**self).first_to_expire(table, limit)
-    }
+            fn first_to_expire(&self, table: Table, limit: u32) -> Result<Head, StorageError> {
+                (**self).first_to_expire(table, limit)
+            }
 
-    fn bounds_itself(&self) -> bool {
-        (**self).bounds_itself()
-    }
+            fn bounds_itself(&self) -> bool {
+                (**self).bounds_itself()
+            }
 
-    fn scan(&self, table: Table, cursor: Option<u64>, limit: u32) -> Result<Page, StorageError> {
-        (**self).scan(table, cursor, limit)
-    }
+            fn scan(&self, table: Table, cursor: Option<u64>, limit: u32) -> Result<Page, StorageError> {
+                (**self).scan(table, cursor, limit)
+            }
+        }
+    )*};
 }
+
+storage_behind!(&S, Arc<S>);
 
 /// How often an instance tries again when others change an entry under it. Every lost round means
 /// that somebody else's change went through, so only a broken back end comes near this.
 const ATTEMPTS: usize = 1_000;
 
 /// What [`update`] should do with the value it was shown.
-pub(crate) enum Step<T> {
+#[derive(Clone, Copy, Debug)]
+pub enum Step<T> {
     /// Leave the entry as it is.
     Keep(T),
     /// Store this value, or remove the entry for `None`.
@@ -222,7 +230,11 @@ pub(crate) enum Step<T> {
 
 /// Load, decide, compare-and-exchange, until it holds. `decide` may run several times and must
 /// depend on nothing but what it is shown.
-pub(crate) fn update<S: Storage, T>(
+///
+/// # Errors
+///
+/// Those of the storage and of `decide`, and [`StorageError::Contended`] when others were faster every time.
+pub fn update<S: Storage, T>(
     storage: &S,
     table: Table,
     key: &str,

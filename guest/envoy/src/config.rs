@@ -6,13 +6,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use remora_core::{
-    BreakerPolicy, Config, Invalid, Mode, OnBad, Override, Patterns, ProxyId, ProxySpec, Scope,
-    Sticky, StrategyKind,
+    BreakerPolicy, Config, Invalid, Mode, OnBad, Override, ProxyId, ProxySpec, Scope, Sticky,
+    StrategyKind, Verdicts,
 };
 use serde::Deserialize;
 use serde::de::Deserializer;
-
-use crate::outcome::{Statuses, Verdicts};
 
 /// What the filter is told.
 #[derive(Clone, Debug, Deserialize)]
@@ -45,7 +43,7 @@ pub struct PluginConfig {
 #[serde(deny_unknown_fields, default)]
 #[allow(missing_docs)]
 pub struct StickyFields {
-    pub mode: Mode,
+    pub mode: Option<Mode>,
     pub ttl: Option<Time>,
     pub scope: Scope,
     pub idle: Option<Time>,
@@ -220,21 +218,14 @@ pub fn read(json: &[u8]) -> Result<Checked, String> {
                 _ => format!("`{path}`: {inner}"),
             }
         })?;
+    deserializer.end().map_err(|error| error.to_string())?;
     config.check().map_err(|invalid| invalid.to_string())
-}
-
-fn invalid(field: String, value: impl fmt::Display, accepted: &str) -> Invalid {
-    Invalid {
-        field,
-        value: value.to_string(),
-        accepted: accepted.into(),
-    }
 }
 
 impl PluginConfig {
     fn check(self) -> Result<Checked, Invalid> {
         if self.proxy.is_empty() {
-            return Err(invalid("proxy".into(), "[]", "at least one proxy"));
+            return Err(Invalid::new("proxy", "[]", "at least one proxy"));
         }
         let mut addresses = Vec::with_capacity(self.proxy.len());
         for (i, proxy) in self.proxy.iter().enumerate() {
@@ -242,26 +233,27 @@ impl PluginConfig {
             for (first, (id, known)) in addresses.iter().enumerate() {
                 if *id == proxy.id {
                     let accepted = format!("an id of its own; `proxy[{first}]` has the same");
-                    return Err(invalid(format!("proxy[{i}].id"), id, &accepted));
+                    return Err(Invalid::new(format!("proxy[{i}].id"), id, accepted));
                 }
                 if *known == address {
                     let accepted = format!("an address of its own; `proxy[{first}]` has the same");
-                    return Err(invalid(format!("proxy[{i}].address"), known, &accepted));
+                    return Err(Invalid::new(format!("proxy[{i}].address"), known, accepted));
                 }
             }
             addresses.push((proxy.id, address));
         }
         if self.retry.attempts > 10 {
-            let field = "retry.attempts".into();
-            return Err(invalid(field, self.retry.attempts, "0 to 10"));
+            let field = "retry.attempts";
+            return Err(Invalid::new(field, self.retry.attempts, "0 to 10"));
         }
         if let Some(header) = &self.client.session_header
-            && !header
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+            && (header.is_empty()
+                || !header
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)))
         {
             let accepted = "the name of a header, such as `x-session-id`";
-            return Err(invalid("client.session_header".into(), header, accepted));
+            return Err(Invalid::new("client.session_header", header, accepted));
         }
         Ok(Checked {
             core: self.core(),
@@ -279,7 +271,7 @@ impl PluginConfig {
         let ms = |time: Option<Time>, default: u64| time.map_or(default, Time::ms);
         Config {
             sticky: Sticky {
-                mode: sticky.mode,
+                mode: Mode::or_implied(sticky.mode, sticky.ttl.is_some()).unwrap_or_default(),
                 ttl_ms: ms(sticky.ttl, default.sticky.ttl_ms),
                 idle_ms: sticky.idle.map(Time::ms),
                 max_requests: sticky.max_requests,
@@ -335,25 +327,25 @@ impl ProxyFields {
         if rest.contains('@') {
             let accepted =
                 "a URL without user and password: Envoy's cluster holds them, the filter must not";
-            return Err(invalid(field, format!("{scheme}://…@…"), accepted));
+            return Err(Invalid::new(field, format!("{scheme}://…@…"), accepted));
         }
         match scheme {
             "http" | "https" => {}
             "socks5" | "socks5h" => {
                 let accepted = "an http:// or https:// proxy; Envoy cannot dial SOCKS5 upstreams, \
                                 `remora serve` can";
-                return Err(invalid(field, format!("{scheme}://{rest}"), accepted));
+                return Err(Invalid::new(field, format!("{scheme}://{rest}"), accepted));
             }
             _ => {
                 let accepted = "a URL that begins with http:// or https://";
-                return Err(invalid(field, &self.url, accepted));
+                return Err(Invalid::new(field, &self.url, accepted));
             }
         }
         match self.address {
             Some(address) => Ok(address),
             None => rest.trim_end_matches('/').parse().map_err(|_| {
                 let accepted = "an `ip:port` behind the scheme, or an `address` beside the URL";
-                invalid(field, &self.url, accepted)
+                Invalid::new(field, &self.url, accepted)
             }),
         }
     }
@@ -361,25 +353,15 @@ impl ProxyFields {
 
 impl OutcomeFields {
     fn verdicts(&self) -> Result<Verdicts, Invalid> {
-        let default = Statuses::default();
-        let or =
-            |own: &Option<Vec<u16>>, general: &Vec<u16>| own.as_ref().unwrap_or(general).clone();
-        let general = Statuses {
-            failure: or(&self.failure_statuses, &default.failure),
-            blocked: or(&self.blocked_statuses, &default.blocked),
-        };
-        general.check("outcome")?;
-        let mut special = Patterns::default();
+        let lists = |failure: &Option<_>, blocked: &Option<_>| (failure.clone(), blocked.clone());
+        let (failure, blocked) = lists(&self.failure_statuses, &self.blocked_statuses);
+        let mut verdicts = Verdicts::new("outcome", failure, blocked)?;
         for (i, over) in self.overrides.iter().enumerate() {
             let at = format!("outcome.override[{i}]");
-            let statuses = Statuses {
-                failure: or(&over.failure_statuses, &general.failure),
-                blocked: or(&over.blocked_statuses, &general.blocked),
-            };
-            statuses.check(&at)?;
-            special.insert(&at, &over.pattern, statuses)?;
+            let (failure, blocked) = lists(&over.failure_statuses, &over.blocked_statuses);
+            verdicts = verdicts.with(&at, &over.pattern, failure, blocked)?;
         }
-        Ok(Verdicts { general, special })
+        Ok(verdicts)
     }
 }
 
@@ -406,6 +388,17 @@ mod tests {
         assert_eq!(read.core.strategy, StrategyKind::Weighted);
         assert_eq!(read.attempts, 2);
         assert_eq!(read.addresses[0].1.to_string(), "192.0.2.1:3128");
+    }
+
+    #[test]
+    fn a_ttl_alone_means_that_requests_stick() {
+        let mode = |sticky: &str| {
+            let read = with(&format!(r#""sticky":{{{sticky}}},"#)).unwrap();
+            read.core.sticky.mode
+        };
+        assert_eq!(mode(""), Mode::Disabled);
+        assert_eq!(mode(r#""ttl":"1m""#), Mode::Domain);
+        assert_eq!(mode(r#""ttl":"1m","mode":"disabled""#), Mode::Disabled);
     }
 
     #[test]

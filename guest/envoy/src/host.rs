@@ -1,5 +1,7 @@
 //! Every call to Envoy.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::UNIX_EPOCH;
 
 use proxy_wasm::hostcalls;
@@ -81,8 +83,17 @@ pub(crate) fn record(metric: u32, value: u64) {
 }
 
 /// The data that all VMs with this filter's `vm_id` share.
-#[derive(Debug)]
-pub(crate) struct Shared;
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shared {
+    moment: Rc<Cell<u64>>,
+}
+
+impl Shared {
+    /// A callback begins.
+    pub(crate) fn begin(&self) {
+        self.moment.set(self.moment.get() + 1);
+    }
+}
 
 impl SharedData for Shared {
     fn get(&self, key: &[u8]) -> Option<(Vec<u8>, u32)> {
@@ -96,8 +107,23 @@ impl SharedData for Shared {
     }
 
     fn set(&self, key: &[u8], value: &[u8], cas: u32) -> bool {
+        #[cfg(feature = "trap")]
+        if key.first() == Some(&remora_core::Table::Sessions.index()) {
+            linger();
+        }
         hostcalls::set_shared_data(text_key(key), Some(value), Some(cas)).is_ok()
     }
+
+    fn moment(&self) -> u64 {
+        self.moment.get()
+    }
+}
+
+/// Gives the other workers time between the look at a session and its write: a race that is lost, is lost then.
+#[cfg(feature = "trap")]
+fn linger() {
+    let begin = now();
+    while now() < begin + 3 {}
 }
 
 /// The SDK wants a string; the slot table's keys are ASCII.

@@ -19,16 +19,18 @@ pub mod refusal;
 pub mod slots;
 pub mod steering;
 
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", feature = "empty"))]
+mod empty;
+#[cfg(all(target_arch = "wasm32", not(feature = "empty")))]
 mod host;
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", not(feature = "empty")))]
 mod metrics;
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", not(feature = "empty")))]
 mod plugin;
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", not(feature = "empty")))]
 mod stream;
 
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", not(feature = "empty")))]
 #[allow(missing_docs)]
 mod entry {
     proxy_wasm::main! {{

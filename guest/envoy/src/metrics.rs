@@ -3,10 +3,9 @@
 
 use std::cell::Cell;
 
-use remora_core::{AcquireError, BreakerChange, Outcome, Reason};
+use remora_core::{AcquireError, BreakerChange, Outcome, Reason, names};
 
 use crate::host;
-use crate::refusal::Refusal;
 
 /// A counter for each value of a label. `stats_config` of the generated bootstrap makes a label of what stands
 /// behind the name.
@@ -15,7 +14,7 @@ struct Counters<const N: usize>([(&'static str, Option<u32>, Cell<u64>); N]);
 impl<const N: usize> Counters<N> {
     fn new(name: &str, label: &str, values: [&'static str; N]) -> Self {
         Self(values.map(|value| {
-            let metric = host::counter(&format!("{name}.{label}={value}"));
+            let metric = host::counter(&format!("{name}_total.{label}={value}"));
             (value, metric, Cell::new(0))
         }))
     }
@@ -48,58 +47,24 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let results = [
-            "hit",
-            "bound",
-            "adopted",
-            "rebound",
-            "rotated",
-            "exhausted",
-            "no-proxy",
-            "session-lost",
-            "invalid",
-            "storage",
-        ];
-        let outcomes = [
-            Outcome::Success,
-            Outcome::Failure,
-            Outcome::Blocked,
-            Outcome::Cancelled,
-        ];
-        let changes = [
-            BreakerChange::Opened,
-            BreakerChange::Reopened,
-            BreakerChange::Closed,
-            BreakerChange::ProbeReturned,
-        ];
         Self {
-            acquires: Counters::new("remora_acquires_total", "result", results),
-            releases: Counters::new(
-                "remora_releases_total",
-                "outcome",
-                outcomes.map(Outcome::name),
-            ),
+            acquires: Counters::new(names::ACQUIRES, "result", names::RESULTS),
+            releases: Counters::new(names::RELEASES, "outcome", Outcome::ALL.map(Outcome::name)),
             breakers: Counters::new(
-                "remora_breaker_transitions_total",
+                names::BREAKER_TRANSITIONS,
                 "change",
-                changes.map(BreakerChange::name),
+                BreakerChange::ALL.map(BreakerChange::name),
             ),
-            sessions: host::gauge("remora_sessions"),
+            sessions: host::gauge(names::SESSIONS),
         }
     }
 
     pub(crate) fn acquired(&self, reason: Reason) {
-        self.acquires.count(match reason {
-            Reason::Hit => "hit",
-            Reason::Bound => "bound",
-            Reason::Adopted => "adopted",
-            Reason::Rebound(_) => "rebound",
-            Reason::Rotated => "rotated",
-        });
+        self.acquires.count(reason.name());
     }
 
     pub(crate) fn refused(&self, error: &AcquireError) {
-        self.acquires.count(Refusal::from(error).result);
+        self.acquires.count(error.name());
     }
 
     pub(crate) fn released(&self, outcome: Outcome) {

@@ -8,13 +8,12 @@ use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 use remora_core::{
     AcquireError, BreakerChange, Detour, Engine, Outcome, Permit, ProxyId, Request, StorageError,
-    Table,
+    Table, Verdicts,
 };
 
 use crate::config::{self, Checked};
 use crate::host::{self, Shared};
 use crate::metrics::Metrics;
-use crate::outcome::Verdicts;
 use crate::slots::SlotTable;
 use crate::steering::Addresses;
 use crate::stream::Stream;
@@ -30,6 +29,7 @@ pub(crate) struct Plugin {
     engine: RefCell<Engine<SlotTable<Shared>>>,
     /// The same table once more, to count in.
     table: SlotTable<Shared>,
+    shared: Shared,
     addresses: Addresses,
     pub(crate) verdicts: Verdicts,
     pub(crate) attempts: usize,
@@ -57,13 +57,15 @@ pub(crate) struct Leased {
 impl Plugin {
     fn new(checked: Checked) -> Result<Self, String> {
         let max_sessions = checked.core.max_sessions;
-        let mut engine = Engine::new(SlotTable::new(Shared, max_sessions));
+        let shared = Shared::default();
+        let mut engine = Engine::new(SlotTable::new(shared.clone(), max_sessions));
         let wrong = |invalid: remora_core::Invalid| invalid.to_string();
         engine.configure(checked.core).map_err(wrong)?;
         engine.add_proxies(&checked.pool).map_err(wrong)?;
         Ok(Self {
             engine: RefCell::new(engine),
-            table: SlotTable::new(Shared, max_sessions),
+            table: SlotTable::new(shared.clone(), max_sessions),
+            shared,
             addresses: Addresses::new(&checked.addresses),
             verdicts: checked.verdicts,
             attempts: checked.attempts as usize,
@@ -87,6 +89,7 @@ impl Plugin {
     }
 
     fn decide(&self, request: &Request<'_>) -> Result<(Leased, String), AcquireError> {
+        self.shared.begin();
         let now = self.now();
         let mut engine = self.engine.borrow_mut();
         let decided = engine.permit(now, request)?;
@@ -106,35 +109,44 @@ impl Plugin {
 
     /// Takes a lease back. `served`: the address that Envoy tried last.
     pub(crate) fn release(&self, leased: &Leased, served: Option<&str>, outcome: Outcome) {
+        self.shared.begin();
         let place = served.and_then(|at| self.addresses.place(at, &leased.fallbacks));
         let (permit, key) = (&leased.permit, &*leased.key);
         let mut engine = self.engine.borrow_mut();
         let released = match place.and_then(|i| leased.fallbacks.split_at_checked(i)) {
             Some((passed, [served, ..])) => {
                 let served = *served;
+                // One lease, one release: it is its own proxy that failed.
                 self.metrics.released(Outcome::Failure);
-                engine.detour(self.now(), permit, key, Detour { passed, served }, outcome)
+                let detour = Detour { passed, served };
+                let detoured = engine.detour(self.now(), permit, key, detour, outcome);
+                detoured.map(|detoured| {
+                    for (proxy, change) in detoured.breakers {
+                        self.changed(proxy, change);
+                    }
+                })
             }
             _ => {
+                self.metrics.released(outcome);
                 let now = if engine.looks_at_time(outcome) {
                     self.now()
                 } else {
                     0
                 };
-                engine.settle(now, permit, key, outcome)
+                let settled = engine.settle(now, permit, key, outcome);
+                settled.map(|released| self.changed(permit.proxy, released.breaker))
             }
         };
-        self.metrics.released(outcome);
-        match released {
-            Ok(released) => match released.breaker {
-                BreakerChange::None => {}
-                change => {
-                    self.metrics.changed(change);
-                    let (proxy, change) = (permit.proxy, change.name());
-                    host::log_warning(&format!("remora: proxy {proxy}: circuit breaker {change}"));
-                }
-            },
-            Err(error) => host::log_error(&format!("remora: a release was lost: {error}")),
+        if let Err(error) = released {
+            host::log_error(&format!("remora: a release was lost: {error}"));
+        }
+    }
+
+    fn changed(&self, proxy: ProxyId, change: BreakerChange) {
+        if change != BreakerChange::None {
+            self.metrics.changed(change);
+            let change = change.name();
+            host::log_warning(&format!("remora: proxy {proxy}: circuit breaker {change}"));
         }
     }
 

@@ -13,18 +13,16 @@ pub struct Refusal {
     pub proxy_status: String,
     /// One line of text.
     pub body: String,
-    /// The `result` label of the acquire in the metrics.
-    pub result: &'static str,
 }
 
 impl From<&AcquireError> for Refusal {
     fn from(error: &AcquireError) -> Self {
-        let (status, kind, result) = match error {
-            AcquireError::Key(_) => (400, "http_request_error", "invalid"),
-            AcquireError::NoProxy => (503, "destination_unavailable", "no-proxy"),
-            AcquireError::Exhausted { .. } => (503, "destination_unavailable", "exhausted"),
-            AcquireError::SessionLost { .. } => (503, "destination_unavailable", "session-lost"),
-            AcquireError::Storage(_) => (503, "proxy_internal_error", "storage"),
+        let (status, kind) = match error {
+            AcquireError::Key(_) => (400, "http_request_error"),
+            AcquireError::NoProxy
+            | AcquireError::Exhausted { .. }
+            | AcquireError::SessionLost { .. } => (503, "destination_unavailable"),
+            AcquireError::Storage(_) => (503, "proxy_internal_error"),
         };
         let wait = match error {
             AcquireError::Exhausted { retry_after_ms }
@@ -49,7 +47,6 @@ impl From<&AcquireError> for Refusal {
             retry_after: wait.map(|ms| ms.div_ceil(1_000).max(1).to_string()),
             proxy_status: format!("remora;error={kind};details=\"{details}\""),
             body: format!("remora: {line}\n"),
-            result,
         }
     }
 }
@@ -61,12 +58,12 @@ mod tests {
     #[test]
     fn an_exhausted_pool_says_when_to_come_back_in_whole_seconds() {
         let after = |retry_after_ms| {
-            let refusal = Refusal::from(&AcquireError::Exhausted { retry_after_ms });
+            let error = AcquireError::Exhausted { retry_after_ms };
+            let refusal = Refusal::from(&error);
             assert_eq!(refusal.status, 503);
-            assert!(
-                refusal
-                    .proxy_status
-                    .starts_with("remora;error=destination_unavailable;details=\"every proxy's")
+            assert_eq!(
+                refusal.proxy_status,
+                format!("remora;error=destination_unavailable;details=\"{error}\"")
             );
             refusal.retry_after.unwrap()
         };

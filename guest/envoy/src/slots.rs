@@ -10,7 +10,7 @@
 //!   0 would let two workers believe that they created the same slot; `CREATE` lets only one.
 //! - Every value read is copied into the module, by way of a call into it. A value that hardly ever changes is
 //!   therefore kept here, together with the *stamp* of its table: an empty value, whose CAS is new after
-//!   every write. Reading the stamp copies nothing.
+//!   every write. Reading the stamp copies nothing, and once in a callback is enough.
 
 mod entries;
 
@@ -31,6 +31,9 @@ pub trait SharedData {
 
     /// Sets the value if its CAS is `cas`, if `cas` is 0, or if the key was never set. Answers whether it did.
     fn set(&self, key: &[u8], value: &[u8], cas: u32) -> bool;
+
+    /// Another number with every callback: within one, what was up to date may be taken for it again.
+    fn moment(&self) -> u64;
 }
 
 /// The CAS to create a value with: no value ever has it, for Envoy counts up from 1. What comes after four
@@ -66,6 +69,8 @@ pub struct SlotTable<D> {
 #[derive(Debug, Default)]
 struct Kept {
     stamp: u32,
+    /// When the stamp was read.
+    moment: Option<u64>,
     slots: HashMap<u32, Entries>,
 }
 
@@ -120,12 +125,16 @@ impl<D: SharedData> SlotTable<D> {
     ) -> Result<Option<Cell>, StorageError> {
         let place = self.place(table, key);
         let mut kept = kept.borrow_mut();
-        // The stamp before the value: a write in between leaves a newer value under an older stamp, and the next
-        // load sees the stamp change.
-        let stamp = self.data.cas(&stamp_key(table));
-        if kept.stamp != stamp || kept.slots.len() >= KEPT {
-            kept.slots.clear();
-            kept.stamp = stamp;
+        let moment = Some(self.data.moment());
+        if kept.moment != moment {
+            // The stamp before the value: a write in between leaves a newer value under an older stamp, and the
+            // next look at the stamp sees it change.
+            let stamp = self.data.cas(&stamp_key(table));
+            if kept.stamp != stamp || kept.slots.len() >= KEPT {
+                kept.slots.clear();
+                kept.stamp = stamp;
+            }
+            kept.moment = moment;
         }
         let slots = kept.slots.entry(place);
         let entries = slots.or_insert_with(|| self.read(slot_key(table, place)).0);
@@ -188,7 +197,12 @@ impl<D: SharedData> Storage for SlotTable<D> {
         expected: Option<&Cell>,
         new: Option<&Cell>,
     ) -> Result<Exchange, StorageError> {
-        let slot = slot_key(table, self.place(table, key));
+        let place = self.place(table, key);
+        let slot = slot_key(table, place);
+        if let Some(kept) = self.kept(table) {
+            // Whether this is stored or not, what was kept is older.
+            kept.borrow_mut().slots.remove(&place);
+        }
         for _ in 0..ATTEMPTS {
             let (entries, cas) = self.read(slot);
             let current = entries.find(key)?;

@@ -1,53 +1,18 @@
 //! The slot table in the suite that every storage has to pass, as two workers over shared data with Envoy's own
 //! rules for the CAS.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::HashMap;
+mod model;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread;
+use std::sync::{Mutex, MutexGuard};
 
+use model::Model;
 use remora_core::{Cell, Exchange, Head, Page, Storage, StorageError, Table};
-use remora_envoy::slots::{SharedData, SlotTable};
+use remora_envoy::slots::SlotTable;
 use remora_host::storage::conformance;
-
-/// As in proxy-wasm-cpp-host's `src/shared_data.cc`: a CAS of 0 overwrites, and on an absent key any CAS succeeds.
-#[derive(Clone, Debug, Default)]
-struct Model(Arc<Mutex<Values>>);
-
-#[derive(Debug, Default)]
-struct Values {
-    values: HashMap<Vec<u8>, (Vec<u8>, u32)>,
-    last: u32,
-}
-
-impl SharedData for Model {
-    fn get(&self, key: &[u8]) -> Option<(Vec<u8>, u32)> {
-        self.0.lock().unwrap().values.get(key).cloned()
-    }
-
-    fn cas(&self, key: &[u8]) -> u32 {
-        self.get(key).map_or(0, |(_, cas)| cas)
-    }
-
-    fn set(&self, key: &[u8], value: &[u8], cas: u32) -> bool {
-        // Between a get and its set others have their turn.
-        thread::yield_now();
-        let mut data = self.0.lock().unwrap();
-        if let Some((_, there)) = data.values.get(key)
-            && cas != 0
-            && cas != *there
-        {
-            return false;
-        }
-        data.last += 1;
-        let last = data.last;
-        data.values.insert(key.to_vec(), (value.to_vec(), last));
-        true
-    }
-}
 
 /// Each worker does one thing at a time, and keeps its own copies.
 struct Workers {
@@ -116,8 +81,7 @@ fn a_million_domains_leave_no_more_entries_than_the_table_has_places() {
         // The newest is never the one to go.
         assert!(table.load(Table::Sessions, &key).unwrap().is_some());
     }
-    let data = model.0.lock().unwrap();
-    assert_eq!(data.values.len(), 125, "a key for each slot");
-    let bytes: usize = data.values.values().map(|(value, _)| value.len()).sum();
+    let (keys, bytes) = model.size();
+    assert_eq!(keys, 125, "a key for each slot");
     assert!(bytes <= 125 * 16 * 100, "{bytes} bytes");
 }

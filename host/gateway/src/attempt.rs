@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use hyper::Method;
-use remora_host::{Error, Outcome, ProxyManager, Request, internals};
+use remora_host::{Doubt, Error, Outcome, ProxyHandle, ProxyManager, Request, internals};
 use uuid::Uuid;
 
 use crate::client::Wishes;
 use crate::gateway::Gateway;
+use crate::history::{self, Attempt};
 use crate::metrics::Metrics;
 use crate::ticket::Ticket;
 
@@ -34,11 +35,15 @@ pub(crate) struct Attempts<'a> {
     decides: bool,
     manager: &'a ProxyManager,
     metrics: &'a Arc<Metrics>,
+    tenant: Option<&'a Arc<str>>,
     retry: Retry,
     method: Method,
     host: &'a str,
     wishes: &'a Wishes,
     tried: Vec<Uuid>,
+    doubt: Doubt,
+    /// The number of the request.
+    number: u64,
 }
 
 impl<'a> Attempts<'a> {
@@ -53,21 +58,34 @@ impl<'a> Attempts<'a> {
             decides: gateway.decides(),
             manager: gateway.manager(),
             metrics: gateway.metrics(),
+            tenant: gateway.tenant(),
             retry,
             method: method.clone(),
             host,
             wishes,
             tried: Vec::new(),
+            doubt: Doubt::default(),
+            number: gateway.count_request(),
         }
     }
 
     /// A lease for the first attempt.
     pub(crate) async fn first(&self) -> Result<Ticket, Error> {
-        let acquired = self.acquire().await;
-        if let Err(error) = &acquired {
-            tracing::warn!(target: "remora::access", host = self.host, %error, "no proxy");
+        match self.acquire().await {
+            Ok(handle) => Ok(self.ticket(handle)),
+            Err(error) => {
+                self.metrics.refused(&error);
+                let tenant = self.tenant.map(|tenant| &**tenant);
+                tracing::warn!(target: "remora::access", tenant, host = self.host, %error, "no proxy");
+                Err(error)
+            }
         }
-        acquired
+    }
+
+    /// What is said of the proxy that the request went over now, in the light of those before. `of_the_target`: the
+    /// target may be the cause as well.
+    pub(crate) fn verdict(&mut self, outcome: Outcome, of_the_target: bool) -> Outcome {
+        self.doubt.verdict(outcome, of_the_target)
     }
 
     /// Ends an attempt that a fault has brought to nothing, and begins the next one, where the request can be sent
@@ -105,17 +123,19 @@ impl<'a> Attempts<'a> {
             .extend(ended.handle().map(|handle| handle.proxy_id()));
         // First the verdict: it is what moves the session.
         ended.finished(outcome).await;
-        let ticket = self.acquire().await.ok()?;
-        let id = ticket.handle()?.proxy_id();
-        if self.tried.contains(&id) {
+        let handle = self.acquire().await.ok()?;
+        if self.tried.contains(&handle.proxy_id()) {
             // Better than nothing for a request of its own, but not for the same one again.
+            let (attempt, outcome) = (self.attempt(), Outcome::Cancelled);
+            history::releases(attempt, outcome);
+            history::released(attempt, &handle.release(outcome).await);
             return None;
         }
-        self.metrics.retries.inc();
-        Some(ticket)
+        self.metrics.retried();
+        Some(self.ticket(handle))
     }
 
-    async fn acquire(&self) -> Result<Ticket, Error> {
+    async fn acquire(&self) -> Result<ProxyHandle, Error> {
         let tags: Vec<&str> = self.wishes.tags.iter().map(String::as_str).collect();
         let request = Request {
             target: self.host,
@@ -124,15 +144,32 @@ impl<'a> Attempts<'a> {
             tried: &self.tried,
             ttl_ms: self.wishes.ttl_ms,
         };
+        let attempt = self.attempt();
+        history::asks(attempt, self.host);
         let acquired = if self.decides {
             self.manager.acquire(&request).await
         } else {
             internals::unleased(self.manager).ok_or(Error::NoProxy)
         };
-        let handle = acquired.inspect_err(|error| self.metrics.refused(error))?;
+        match &acquired {
+            Ok(handle) => history::leased(attempt, handle),
+            Err(error) => history::refused(attempt, error),
+        }
+        acquired
+    }
+
+    fn attempt(&self) -> Attempt {
+        let tried = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
+        Attempt {
+            request: self.number,
+            number: tried.saturating_add(1),
+        }
+    }
+
+    fn ticket(&self, handle: ProxyHandle) -> Ticket {
         self.metrics.granted(handle.reason());
-        let attempt = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
         let (method, metrics) = (self.method.clone(), self.metrics.clone());
-        Ok(Ticket::new(handle, method, attempt + 1, metrics))
+        let tenant = self.tenant.cloned();
+        Ticket::new(handle, tenant, method, self.attempt(), metrics)
     }
 }

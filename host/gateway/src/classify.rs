@@ -1,9 +1,9 @@
-//! What an answer or a fault says about the proxy it came through.
+//! What can go wrong on the way, whose fault it is, and what the client hears of it.
 
 use std::fmt;
 
 use hyper::StatusCode;
-use remora_host::{Invalid, Outcome, Patterns};
+use remora_host::{Outcome, Verdicts};
 
 /// What can go wrong before a response is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub(crate) enum Fault {
     Connect,
     /// No connection within `timeouts.connect`.
     ConnectTimeout,
+    /// A connection, and no answer to CONNECT (or SOCKS) within `timeouts.connect` of its begin.
+    TunnelTimeout,
     /// This machine has no file descriptor or port left for a connection.
     Exhausted,
     /// No TLS with the upstream proxy: it speaks none, or its certificate does not hold.
@@ -30,6 +32,8 @@ pub(crate) enum Fault {
     ClientStalled,
     /// The connection ended before the response head.
     Reset,
+    /// What came back is no HTTP response, or its head is larger than anybody's should be.
+    Malformed,
     /// The upstream proxy answered CONNECT with something else than 2xx.
     Refused(StatusCode),
 }
@@ -38,7 +42,9 @@ impl Fault {
     /// What the client gets.
     pub(crate) fn status(self) -> StatusCode {
         match self {
-            Self::ConnectTimeout | Self::HeadTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ConnectTimeout | Self::TunnelTimeout | Self::HeadTimeout => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             Self::ClientBroke => StatusCode::BAD_REQUEST,
             Self::ClientStalled => StatusCode::REQUEST_TIMEOUT,
             Self::Exhausted => StatusCode::SERVICE_UNAVAILABLE,
@@ -46,16 +52,38 @@ impl Fault {
         }
     }
 
+    /// What it says about the proxy, met on the way to `host`.
+    pub(crate) fn outcome(self, verdicts: &Verdicts, host: &str) -> Outcome {
+        match self {
+            Self::Refused(status) => verdicts.refused(host, status.as_u16()),
+            Self::ClientBroke | Self::ClientStalled | Self::Resolve | Self::Exhausted => {
+                Outcome::Cancelled
+            }
+            // Nobody can tell whether the proxy or the target wrote it. The session moves, and one odd target opens
+            // no breaker.
+            Self::Malformed => Outcome::Blocked,
+            _ => Outcome::Failure,
+        }
+    }
+
+    /// Whether the target may have caused it as well: the proxy could be talked to.
+    pub(crate) fn may_be_the_targets(self) -> bool {
+        matches!(
+            self,
+            Self::Socks | Self::TunnelTimeout | Self::HeadTimeout | Self::Reset | Self::Refused(_)
+        )
+    }
+
     /// Its name in `Proxy-Status` (RFC 9209 §2.3).
     pub(crate) fn proxy_error(self) -> &'static str {
         match self {
             Self::Connect => "connection_refused",
-            Self::ConnectTimeout => "connection_timeout",
+            Self::ConnectTimeout | Self::TunnelTimeout => "connection_timeout",
             Self::Exhausted => "proxy_internal_error",
             Self::Tls => "tls_protocol_error",
             Self::Socks => "destination_unavailable",
             Self::Resolve => "dns_error",
-            Self::Credentials | Self::Refused(_) => "http_protocol_error",
+            Self::Credentials | Self::Malformed | Self::Refused(_) => "http_protocol_error",
             Self::HeadTimeout => "http_response_timeout",
             Self::ClientBroke | Self::ClientStalled => "http_request_error",
             Self::Reset => "connection_terminated",
@@ -69,6 +97,7 @@ impl fmt::Display for Fault {
             Self::Connect => "the upstream proxy cannot be reached",
             Self::ConnectTimeout => "the upstream proxy did not accept the connection in time",
             Self::Exhausted => "remora has no file descriptor or port left for a connection",
+            Self::TunnelTimeout => "the upstream proxy did not open the tunnel in time",
             Self::Tls => "no TLS with the upstream proxy, or its certificate does not hold",
             Self::Socks => "the SOCKS5 proxy refused, or does not reach the target",
             Self::Resolve => "the target's name does not resolve here",
@@ -77,112 +106,11 @@ impl fmt::Display for Fault {
             Self::ClientBroke => "the request's body broke off or is malformed",
             Self::ClientStalled => "the rest of the request's body did not come in time",
             Self::Reset => "the upstream proxy closed the connection before a response",
+            Self::Malformed => "what came back through the upstream proxy is not an HTTP response",
             Self::Refused(status) => {
                 return write!(f, "the upstream proxy refused the tunnel with {status}");
             }
         })
-    }
-}
-
-/// Which statuses say something about the proxy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Statuses {
-    /// The proxy is bad.
-    pub failure: Vec<u16>,
-    /// The target refuses this exit.
-    pub blocked: Vec<u16>,
-}
-
-impl Default for Statuses {
-    fn default() -> Self {
-        Self {
-            failure: vec![502, 503, 504],
-            blocked: vec![403, 429],
-        }
-    }
-}
-
-impl Statuses {
-    fn outcome(&self, status: StatusCode) -> Outcome {
-        let code = status.as_u16();
-        if self.failure.contains(&code) {
-            Outcome::Failure
-        } else if self.blocked.contains(&code) {
-            Outcome::Blocked
-        } else {
-            Outcome::Success
-        }
-    }
-}
-
-/// The verdicts: the same everywhere, but for what some hosts mean by a status.
-#[derive(Clone, Debug, Default)]
-pub struct Verdicts {
-    general: Statuses,
-    special: Patterns<Statuses>,
-}
-
-impl Verdicts {
-    /// With these statuses where nothing else is said.
-    pub fn new(general: Statuses) -> Self {
-        let special = Patterns::default();
-        Self { general, special }
-    }
-
-    /// With other statuses for the hosts that match; `at` names the entry in the error.
-    ///
-    /// # Errors
-    ///
-    /// [`Invalid`] when `pattern` is none, or is there already.
-    pub fn with(mut self, at: &str, pattern: &str, statuses: Statuses) -> Result<Self, Invalid> {
-        self.special.insert(at, pattern, statuses)?;
-        Ok(self)
-    }
-
-    /// What the status of a response from `host` says.
-    pub(crate) fn response(&self, host: &str, status: StatusCode) -> Outcome {
-        self.special
-            .find(host)
-            .unwrap_or(&self.general)
-            .outcome(status)
-    }
-
-    /// What a fault on the way to `host` says.
-    pub(crate) fn fault(&self, host: &str, fault: Fault) -> Outcome {
-        match fault {
-            // Whatever else it is refused with, a tunnel that does not come about is a failure.
-            Fault::Refused(status) => match self.response(host, status) {
-                Outcome::Blocked => Outcome::Blocked,
-                _ => Outcome::Failure,
-            },
-            Fault::ClientBroke | Fault::ClientStalled | Fault::Resolve | Fault::Exhausted => {
-                Outcome::Cancelled
-            }
-            _ => Outcome::Failure,
-        }
-    }
-}
-
-/// How a tunnel went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Flow {
-    /// Bytes from the client.
-    pub(crate) sent: u64,
-    /// Bytes from the far side.
-    pub(crate) received: u64,
-    /// Whether it was the client that ended it.
-    pub(crate) client_left: bool,
-}
-
-/// What a tunnel that has ended says about the proxy.
-pub(crate) fn tunnel(flow: Flow) -> Outcome {
-    if flow.received > 0 {
-        Outcome::Success
-    } else if flow.client_left && flow.sent == 0 {
-        // It never asked for anything: no answer is no fault.
-        Outcome::Cancelled
-    } else {
-        Outcome::Failure
     }
 }
 
@@ -195,48 +123,12 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_a_verdict_on_the_proxy_the_exit_or_nobody() {
-        for (code, outcome) in [
-            (200, Outcome::Success),
-            (301, Outcome::Success),
-            (404, Outcome::Success),
-            (500, Outcome::Success),
-            (403, Outcome::Blocked),
-            (429, Outcome::Blocked),
-            (502, Outcome::Failure),
-            (503, Outcome::Failure),
-            (504, Outcome::Failure),
-        ] {
-            let verdict = Verdicts::default().response("a.example", status(code));
-            assert_eq!(verdict, outcome, "{code}");
-        }
-    }
-
-    #[test]
-    fn a_host_may_mean_something_else_by_a_status() {
-        let special = Statuses {
-            failure: vec![],
-            blocked: vec![503],
-        };
-        let verdicts = Verdicts::default()
-            .with("outcome.override[0]", "*.shop.example", special)
-            .unwrap();
-        let says = |host: &str, code| verdicts.response(host, status(code));
-        assert_eq!(says("www.Shop.example:443", 503), Outcome::Blocked);
-        assert_eq!(says("www.shop.example", 403), Outcome::Success);
-        assert_eq!(says("other.example", 503), Outcome::Failure);
-        let error = verdicts
-            .with("outcome.override[1]", "*.*", Statuses::default())
-            .unwrap_err();
-        assert_eq!(error.field, "outcome.override[1].match");
-    }
-
-    #[test]
     fn a_fault_is_the_proxys_or_the_clients_and_a_timeout_is_a_504() {
-        let verdict = |fault| Verdicts::default().fault("a.example", fault);
+        let verdict = |fault: Fault| fault.outcome(&Verdicts::default(), "a.example");
         for (fault, code) in [
             (Fault::Connect, 502),
             (Fault::ConnectTimeout, 504),
+            (Fault::TunnelTimeout, 504),
             (Fault::Tls, 502),
             (Fault::Socks, 502),
             (Fault::Credentials, 502),
@@ -262,22 +154,27 @@ mod tests {
             );
         }
         assert_eq!(verdict(Fault::Refused(status(403))), Outcome::Blocked);
+        assert_eq!(verdict(Fault::Malformed), Outcome::Blocked);
     }
 
     #[test]
-    fn a_tunnel_without_one_byte_back_is_a_failure_unless_nothing_was_asked() {
-        let flow = |sent, received, client_left| {
-            tunnel(Flow {
-                sent,
-                received,
-                client_left,
-            })
-        };
-        assert_eq!(flow(500, 0, false), Outcome::Failure);
-        assert_eq!(flow(500, 0, true), Outcome::Failure);
-        assert_eq!(flow(0, 0, false), Outcome::Failure);
-        assert_eq!(flow(0, 0, true), Outcome::Cancelled);
-        assert_eq!(flow(500, 1, true), Outcome::Success);
-        assert_eq!(flow(0, 1, false), Outcome::Success);
+    fn a_fault_may_be_the_targets_where_the_proxy_could_be_talked_to() {
+        for fault in [
+            Fault::Socks,
+            Fault::TunnelTimeout,
+            Fault::HeadTimeout,
+            Fault::Reset,
+            Fault::Refused(status(502)),
+        ] {
+            assert!(fault.may_be_the_targets(), "{fault:?}");
+        }
+        for fault in [
+            Fault::Connect,
+            Fault::ConnectTimeout,
+            Fault::Tls,
+            Fault::Credentials,
+        ] {
+            assert!(!fault.may_be_the_targets(), "{fault:?}");
+        }
     }
 }

@@ -3,9 +3,12 @@
 mod ask;
 mod check;
 mod envoy;
+mod hash;
 mod reload;
+mod say;
 mod serve;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,10 +16,13 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{LineStyle, Table};
+use remora_host::compiler_main;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{self, Format};
+use crate::config::{self, ConfigError, Format};
+use crate::tenants;
 use ask::Ask;
+pub(crate) use say::say;
 
 /// Sticky egress sessions: one exit IP per target for as long as a session lasts.
 #[derive(Debug, Parser)]
@@ -36,11 +42,21 @@ enum Command {
     /// Say whether a configuration file is good, and what it means.
     Check(ConfigArgument),
     /// The pool of a running gateway, in numbers.
-    Stats(AdminArgument),
+    Stats(PoolArgument),
     /// The live sessions of a running gateway.
-    Sessions(AdminArgument),
+    Sessions(PoolArgument),
     /// The pool of a running gateway, proxy by proxy.
-    Proxies(AdminArgument),
+    Proxies(PoolArgument),
+    /// The tenants of a running gateway.
+    Tenants(AdminArgument),
+    /// Hash a password for a `password_hash`; it is read from the terminal, or from the standard input.
+    HashPassword,
+    /// The other side of `code_cache`: compile the plugin on the standard input.
+    #[command(name = tenants::COMPILE, hide = true)]
+    CompilePlugin {
+        #[arg(allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Make the configuration of an Envoy with remora's filter.
     Envoy(envoy::EnvoyArgument),
     /// Watch it work: upstream proxies, an origin and a client on loopback, inside this process.
@@ -68,7 +84,26 @@ impl AdminArgument {
         Ask {
             config: &self.file.config,
             admin: self.admin,
+            tenant: None,
             json,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct PoolArgument {
+    #[command(flatten)]
+    admin: AdminArgument,
+    /// The tenant whose pool it is; without it, the pool at the top of the configuration file.
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+}
+
+impl PoolArgument {
+    fn ask(&self, json: bool) -> Ask<'_> {
+        Ask {
+            tenant: self.tenant.as_deref(),
+            ..self.admin.ask(json)
         }
     }
 }
@@ -79,6 +114,10 @@ pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Runs the command; the exit code is 0 if all went well.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Command::CompilePlugin { arguments } = arguments.command {
+        // On this thread alone: it gives itself limits.
+        return compiler_main(arguments);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -91,19 +130,23 @@ pub fn main() -> ExitCode {
         match arguments.command {
             Command::Serve(argument) => {
                 let file = config::read(&argument.config)?;
-                log(
-                    file.log.level.as_deref().unwrap_or("info"),
-                    json || file.log.format == Format::Json,
-                )?;
+                let filter = file.log_filter().map_err(|error| ConfigError::Build {
+                    path: argument.config.display().to_string(),
+                    error,
+                })?;
+                log(filter, json || file.log.format == Format::Json);
                 serve::serve(&argument.config, file).await
             }
             Command::Check(argument) => check::check(&argument.config, json).await,
             Command::Stats(argument) => argument.ask(json).stats().await,
             Command::Sessions(argument) => argument.ask(json).sessions().await,
             Command::Proxies(argument) => argument.ask(json).proxies().await,
+            Command::Tenants(argument) => argument.ask(json).tenants().await,
+            Command::HashPassword => hash::hash_password(),
+            Command::CompilePlugin { .. } => Ok(()),
             Command::Envoy(argument) => envoy::envoy(&argument).await,
             Command::Demo => {
-                log("error", false)?;
+                log(EnvFilter::new("error"), false);
                 crate::demo::run(json).await
             }
         }
@@ -124,14 +167,9 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Logs to standard error, from `level` up unless `RUST_LOG` says otherwise.
-fn log(level: &str, json: bool) -> Result<(), Failure> {
-    let filter = match EnvFilter::try_from_default_env() {
-        Ok(filter) => filter,
-        Err(_) => EnvFilter::try_new(level).map_err(|_| {
-            format!("`log.level` is `{level}`; accepted: error, warn, info, debug or trace, also for single parts as in `warn,remora::access=info`")
-        })?,
-    };
+/// Logs to standard error what `RUST_LOG` says, or else `filter`.
+fn log(filter: EnvFilter, json: bool) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or(filter);
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
@@ -141,7 +179,6 @@ fn log(level: &str, json: bool) -> Result<(), Failure> {
         log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
             .init();
     }
-    Ok(())
 }
 
 /// An empty table in the style of all of remora's tables.

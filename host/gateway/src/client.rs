@@ -10,7 +10,8 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
-use subtle::ConstantTimeEq;
+
+use crate::password::{Busy, Inspector, Known, Secret, Unsure};
 
 /// What a client says about its request beyond the target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,79 +31,175 @@ pub(crate) enum Refused {
     Unknown,
     /// It is not clear what it wants.
     Malformed(&'static str),
+    /// Too many others are being asked who they are.
+    Busy,
 }
 
-/// The clients that are heard.
-#[derive(Clone, Default)]
-pub struct Clients {
-    /// Name and password; none: everybody is heard.
-    users: HashMap<String, String>,
-    session_header: Option<HeaderName>,
-}
-
-impl fmt::Debug for Clients {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Clients")
-            .field("users", &self.users.keys())
-            .field("session_header", &self.session_header)
-            .finish()
+impl From<Busy> for Refused {
+    fn from(_: Busy) -> Self {
+        Self::Busy
     }
 }
 
-impl Clients {
-    /// Those with these names and passwords; everybody, if there are none.
-    pub fn new(users: HashMap<String, String>, session_header: Option<HeaderName>) -> Self {
+/// The clients that are heard, and what each of them is heard by: `T`.
+#[derive(Clone)]
+pub struct Clients<T> {
+    users: HashMap<String, User<T>>,
+    /// What those are heard by who say nothing; `None`: all have to say who they are.
+    everybody: Option<T>,
+    session_header: Option<HeaderName>,
+    /// Whether any of them had a hash.
+    hashes: bool,
+}
+
+#[derive(Clone)]
+struct User<T> {
+    secret: Secret,
+    by: T,
+}
+
+impl<T> fmt::Debug for Clients<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clients")
+            .field("users", &self.users.len())
+            .field("session_header", &self.session_header)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A client that has been heard, or is about to be.
+pub(crate) struct Heard<T> {
+    /// `None`: nobody of this name is known, and that is not to be noticed.
+    by: Option<T>,
+    user: Option<String>,
+    wishes: Wishes,
+    /// What is left to find out.
+    unsure: Option<Unsure>,
+}
+
+impl<T> Heard<T> {
+    fn anybody(by: &T, wishes: Wishes) -> Self
+    where
+        T: Clone,
+    {
         Self {
-            users,
-            session_header,
+            by: Some(by.clone()),
+            user: None,
+            wishes,
+            unsure: None,
         }
     }
 
-    /// Whether a user name would be taken apart, so that it cannot be a client's name.
-    pub(crate) fn splits(user: &str) -> bool {
-        read(user).map(|(name, _)| name) != Ok(user)
+    /// By what it is heard and what it wants, if it is who it says.
+    pub(crate) async fn sure(mut self, inspector: &Inspector) -> Result<(T, Wishes), Refused> {
+        if let Some(unsure) = self.unsure.take()
+            && !inspector.inspect(unsure).await?
+        {
+            return Err(Refused::Unknown);
+        }
+        self.at_once()
+    }
+
+    /// The same where nothing is left to find out.
+    pub(crate) fn at_once(mut self) -> Result<(T, Wishes), Refused> {
+        if self.unsure.is_some() {
+            return Err(Refused::Unknown);
+        }
+        // What one user calls a session is nothing to another one.
+        if let (Some(user), Some(id)) = (self.user, &mut self.wishes.session) {
+            *id = format!("{user}/{id}");
+        }
+        let by = self.by.ok_or(Refused::Unknown)?;
+        Ok((by, self.wishes))
+    }
+}
+
+impl<T: Clone> Clients<T> {
+    /// Everybody.
+    pub fn everybody(by: T, session_header: Option<HeaderName>) -> Self {
+        Self {
+            everybody: Some(by),
+            ..Self::nobody(session_header)
+        }
+    }
+
+    /// Nobody, so far.
+    pub(crate) fn nobody(session_header: Option<HeaderName>) -> Self {
+        Self {
+            users: HashMap::new(),
+            everybody: None,
+            session_header,
+            hashes: false,
+        }
+    }
+
+    /// By what a user of this name is heard.
+    pub(crate) fn by(&self, name: &str) -> Option<&T> {
+        self.users.get(name).map(|user| &user.by)
+    }
+
+    /// One more user.
+    pub(crate) fn add(&mut self, name: String, secret: Secret, by: T) {
+        self.hashes |= matches!(secret, Secret::Hashed(_));
+        self.users.insert(name, User { secret, by });
+    }
+
+    /// Takes out the users of whom that holds.
+    pub(crate) fn remove(&mut self, is_gone: impl Fn(&T) -> bool) {
+        self.users.retain(|_, user| !is_gone(&user.by));
     }
 
     /// Takes what is meant for the gateway out of a request's headers, and says what it is.
-    pub(crate) fn hear(&self, headers: &mut HeaderMap) -> Result<Wishes, Refused> {
-        let mut user = None;
-        let mut wishes = match credentials(headers.get(PROXY_AUTHORIZATION)) {
-            Some((given, password)) => {
-                let (name, wishes) = read(&given)?;
-                if !self.knows(name, &password) {
-                    return Err(Refused::Unknown);
-                }
-                user = (!self.users.is_empty()).then(|| name.to_owned());
-                wishes
-            }
-            None if self.users.is_empty() => Wishes::default(),
-            None => return Err(Refused::Unknown),
+    pub(crate) fn hear(
+        &self,
+        headers: &mut HeaderMap,
+        inspector: &Inspector,
+    ) -> Result<Heard<T>, Refused> {
+        let mut heard = match (
+            credentials(headers.get(PROXY_AUTHORIZATION)),
+            &self.everybody,
+        ) {
+            (None, None) => return Err(Refused::Unknown),
+            (None, Some(by)) => Heard::anybody(by, Wishes::default()),
+            (Some((given, _)), Some(by)) => Heard::anybody(by, read(&given)?.1),
+            (Some((given, password)), None) => self.user(&given, password, inspector)?,
         };
-        if let Some(name) = &self.session_header
-            && let Some(id) = headers.remove(name)
-        {
+        let from_header = self.session_header.as_ref();
+        if let Some(id) = from_header.and_then(|name| headers.remove(name)) {
             let id = id.to_str().map_err(|_| {
                 Refused::Malformed("the session header's value is not printable ASCII")
             })?;
-            wishes.session = Some(id.to_owned());
+            heard.wishes.session = Some(id.to_owned());
         }
-        // What one user calls a session is nothing to another one.
-        if let (Some(user), Some(id)) = (user, &mut wishes.session) {
-            *id = format!("{user}/{id}");
-        }
-        Ok(wishes)
+        Ok(heard)
     }
 
-    fn knows(&self, name: &str, password: &str) -> bool {
-        if self.users.is_empty() {
-            return true;
-        }
-        // Compared even where the name is not known, so that a wrong name is not refused sooner than a wrong password.
-        let known = self.users.get(name);
-        let expected = known.map_or("", String::as_str);
-        let same: bool = expected.as_bytes().ct_eq(password.as_bytes()).into();
-        same && known.is_some()
+    fn user(
+        &self,
+        given: &str,
+        password: String,
+        inspector: &Inspector,
+    ) -> Result<Heard<T>, Refused> {
+        let (name, wishes) = read(given)?;
+        let user = self.users.get(name);
+        let secret = user.map(|user| &user.secret);
+        let unsure = match inspector.know(name, password, secret, self.hashes) {
+            Known::Right => None,
+            Known::Wrong => return Err(Refused::Unknown),
+            Known::Unsure(unsure) => Some(unsure),
+        };
+        Ok(Heard {
+            by: user.map(|user| user.by.clone()),
+            user: Some(name.to_owned()),
+            wishes,
+            unsure,
+        })
     }
+}
+
+/// Whether a user name would be taken apart, so that it cannot be a client's name.
+pub(crate) fn splits(user: &str) -> bool {
+    read(user).map(|(name, _)| name) != Ok(user)
 }
 
 /// User name and password of a `Basic` header.
@@ -178,6 +275,7 @@ fn read(user: &str) -> Result<(&str, Wishes), Refused> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::password::{self, Hashed, MostCost};
 
     fn headers(user: &str, password: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -227,27 +325,53 @@ mod tests {
         }
     }
 
-    #[test]
-    fn where_there_are_users_only_they_are_heard() {
-        let users = HashMap::from([("alice".into(), "s3cret".into())]);
-        let clients = Clients::new(users, None);
-        let hear = |mut headers: HeaderMap| clients.hear(&mut headers);
-        assert_eq!(hear(HeaderMap::new()), Err(Refused::Unknown));
-        assert_eq!(hear(headers("alice", "wrong")), Err(Refused::Unknown));
-        assert_eq!(hear(headers("bob", "")), Err(Refused::Unknown));
-        assert_eq!(hear(headers("bob", "s3cret")), Err(Refused::Unknown));
-        let heard = hear(headers("alice-session-7", "s3cret"));
-        assert_eq!(heard, Ok(wishes(Some("alice/7"), &[], None)));
-        assert!(!format!("{clients:?}").contains("s3cret"));
+    async fn hear(
+        clients: &Clients<&'static str>,
+        headers: &mut HeaderMap,
+    ) -> Result<(&'static str, Wishes), Refused> {
+        let inspector = Inspector::new().unwrap();
+        clients.hear(headers, &inspector)?.sure(&inspector).await
     }
 
-    #[test]
-    fn a_session_header_is_heard_and_taken_out() {
+    #[tokio::test]
+    async fn where_there_are_users_only_they_are_heard() {
+        let mut clients = Clients::nobody(None);
+        clients.add("alice".into(), Secret::Plain("s3cret".into()), "a");
+        let hashed = password::hash("hashed-s3cret").unwrap();
+        let hashed = Hashed::read(&hashed, MostCost::TENANT).unwrap();
+        let mut both = clients.clone();
+        both.add("carol".into(), Secret::Hashed(hashed), "c");
+        for clients in [&clients, &both] {
+            assert_eq!(
+                hear(clients, &mut HeaderMap::new()).await,
+                Err(Refused::Unknown)
+            );
+            for (name, password) in [
+                ("alice", "wrong"),
+                ("bob", ""),
+                ("bob", "s3cret"),
+                ("bob", "hashed-s3cret"),
+                ("carol", "s3cret"),
+            ] {
+                let heard = hear(clients, &mut headers(name, password)).await;
+                assert_eq!(heard, Err(Refused::Unknown), "{name}");
+            }
+            let heard = hear(clients, &mut headers("alice-session-7", "s3cret")).await;
+            assert_eq!(heard, Ok(("a", wishes(Some("alice/7"), &[], None))));
+        }
+        let heard = hear(&both, &mut headers("carol-tag-de", "hashed-s3cret")).await;
+        assert_eq!(heard, Ok(("c", wishes(None, &["de"], None))));
+        assert!(!format!("{both:?}").contains("s3cret"));
+    }
+
+    #[tokio::test]
+    async fn a_session_header_is_heard_and_taken_out() {
         let name = HeaderName::from_static("x-session-id");
-        let clients = Clients::new(HashMap::new(), Some(name.clone()));
+        let clients = Clients::everybody("all", Some(name.clone()));
         let mut given = headers("anybody-session-7", "whatever");
         given.insert(name.clone(), HeaderValue::from_static("8"));
-        assert_eq!(clients.hear(&mut given), Ok(wishes(Some("8"), &[], None)));
+        let heard = hear(&clients, &mut given).await;
+        assert_eq!(heard, Ok(("all", wishes(Some("8"), &[], None))));
         assert!(!given.contains_key(name));
     }
 }

@@ -4,11 +4,16 @@ mod build;
 mod envoy;
 mod explain;
 mod file;
+mod kind;
 mod parse;
+mod places;
+mod pool;
 mod serving;
 mod settings;
 mod storage;
+mod tenant;
 mod time;
+mod users;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,15 +22,18 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use build::BuildError;
-pub(crate) use build::field;
+pub(crate) use build::{field, own_plugin};
 pub use envoy::EnvoyFields;
-pub(crate) use file::Mode;
 pub use file::{Breaker, File, Override, ProxyEntry, Rotation, Sticky};
 pub(crate) use serving::Format;
 pub use serving::{
     ClientFields, LimitFields, LogFields, OutcomeFields, OutcomeOverride, RetryFields, Secret,
     TimeoutFields, TlsFields, User,
 };
+pub(crate) use storage::{OpenStorage, StorageFields};
+pub use tenant::{TenantFields, TenantLimitFields};
+pub(crate) use tenant::{check_name, read_tenant};
+pub(crate) use users::{Passwords, secrets};
 
 /// What is wrong with a configuration file. Never shows a line of it: there are passwords in there.
 #[derive(Debug, Error)]

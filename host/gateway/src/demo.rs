@@ -17,9 +17,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::admin::Admin;
-use crate::cli::Failure;
+use crate::cli::{Failure, say};
 use crate::config;
 use crate::server::Server;
+use crate::tenants::Tenants;
 use client::Client;
 use exit::Exit;
 
@@ -44,16 +45,16 @@ pub(crate) async fn run(json: bool) -> Result<(), Failure> {
     }
     let file = config::from_text("demo", &configuration(&exits))?;
     let addresses = file.addresses()?;
-    let gateway = Arc::new(file.build().await?);
+    let tenants = Arc::new(Tenants::of(&file).await?);
     let admin = addresses.admin.map(|address| (address, Admin::default()));
-    let server = Server::bind(gateway, file.limits()?, addresses.listen, admin)?;
+    let server = Server::bind(tenants, file.limits()?, addresses.listen, admin)?;
     let (gateway, admin) = (server.address()?, server.admin_address()?);
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(server.run(
         async {
             let _ = stopped.await;
         },
-        Duration::from_secs(1),
+        tokio::time::sleep(Duration::from_secs(1)),
     ));
     let mut stage = Stage {
         exits,
@@ -62,8 +63,10 @@ pub(crate) async fn run(json: bool) -> Result<(), Failure> {
         json,
     };
     if !json {
-        println!("remora is listening on {gateway}; its pool:\n");
-        println!("{}", show::pool(&stage.exits));
+        let pool = show::pool(&stage.exits);
+        say(format_args!(
+            "remora is listening on {gateway}; its pool:\n\n{pool}"
+        ))?;
     }
     let played = scenes::play(&mut stage).await;
     drop(stop);

@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::body::{Body, BodyError};
 use crate::headers;
+use crate::tenants::Place;
 use crate::ticket::Ticket;
 use crate::upload::Upload;
 use crate::upstream::Shelf;
@@ -31,6 +32,8 @@ pub(crate) struct Tracked {
     complete: bool,
     /// Whether the connection is authenticated, and so the client's alone.
     is_owned: bool,
+    /// What the request occupies until it is over.
+    _place: Option<Place>,
     waiting_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -51,6 +54,7 @@ pub(crate) fn answer(
     verdict: Option<(Ticket, Outcome)>,
     idle: Duration,
     is_owned: bool,
+    place: Option<Place>,
 ) -> Response<Body> {
     let (mut head, body) = response.into_parts();
     let is_owned =
@@ -65,6 +69,7 @@ pub(crate) fn answer(
         idle,
         complete: false,
         is_owned,
+        _place: place,
         waiting_since: None,
         timer: None,
     };

@@ -1,26 +1,28 @@
 //! What happens with a request.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hyper::body::Incoming;
-use hyper::http::uri::{Authority, Scheme};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use parking_lot::Mutex;
-use remora_host::{Error, PoolStats, ProxyManager};
+use remora_host::{Error, Proxy, ProxyConfig, ProxyManager, Verdicts};
 use uuid::Uuid;
 
 use crate::attempt::{Attempts, Retry};
 use crate::body::Body;
-use crate::classify::{Fault, Verdicts};
-use crate::client::{Clients, Refused, Wishes};
+use crate::classify::Fault;
+use crate::client::Wishes;
 use crate::forward;
 use crate::metrics::Metrics;
 use crate::outgoing::Outgoing;
 use crate::reply;
 use crate::store::Store;
+use crate::tenants::Place;
 use crate::tunnel::Tunnel;
 use crate::upstream::{Trust, Upstreams};
 
@@ -44,18 +46,20 @@ pub struct Settings {
     pub verdicts: Verdicts,
     /// How often a request is sent once more.
     pub retry: Retry,
-    /// Who is heard.
-    pub clients: Clients,
 }
 
 /// A pool, and the way to it.
 pub struct Gateway {
     manager: ProxyManager,
     settings: ArcSwap<Settings>,
-    upstreams: Upstreams,
+    upstreams: Arc<Upstreams>,
     metrics: Arc<Metrics>,
+    /// How many requests have asked for a proxy.
+    requests: AtomicU64,
     decides: bool,
-    store: Store,
+    store: Arc<Store>,
+    /// `None`: it is nobody's in particular.
+    tenant: Option<Arc<str>>,
 }
 
 /// Where a request leaves the tunnel that its connection becomes once the client has been told.
@@ -76,15 +80,39 @@ impl Gateway {
         Self {
             manager,
             settings: ArcSwap::from_pointee(settings),
-            upstreams: Upstreams::new(trust),
-            metrics: Metrics::new(),
+            upstreams: Arc::new(Upstreams::new(trust)),
+            metrics: Arc::default(),
+            requests: AtomicU64::new(0),
             decides: true,
-            store: Store::default(),
+            store: Arc::default(),
+            tenant: None,
         }
     }
 
-    pub(crate) fn with_store(self, store: Store) -> Self {
+    pub(crate) fn with_store(self, store: Arc<Store>) -> Self {
         Self { store, ..self }
+    }
+
+    /// The same for a tenant.
+    pub(crate) fn of(self, tenant: &str) -> Self {
+        Self {
+            tenant: Some(tenant.into()),
+            ..self
+        }
+    }
+
+    /// Goes on with the connections and the counters of another one.
+    pub(crate) fn following(self, before: &Self) -> Self {
+        Self {
+            upstreams: before.upstreams.clone(),
+            metrics: before.metrics.clone(),
+            ..self
+        }
+    }
+
+    /// Whose it is.
+    pub(crate) fn tenant(&self) -> Option<&Arc<str>> {
+        self.tenant.as_ref()
     }
 
     /// The storage, as its operator sees it.
@@ -109,6 +137,11 @@ impl Gateway {
         self.decides = false;
     }
 
+    /// The next request's number.
+    pub(crate) fn count_request(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed)
+    }
+
     pub(crate) fn decides(&self) -> bool {
         self.decides
     }
@@ -118,6 +151,46 @@ impl Gateway {
         self.settings.store(Arc::new(settings));
     }
 
+    /// How long it waits.
+    pub(crate) fn timeouts(&self) -> Timeouts {
+        self.settings.load().timeouts
+    }
+
+    /// Takes over what a file says now. `old`: the proxies that it said before; what an operator has added stays.
+    /// Answers how many proxies have left.
+    pub(crate) async fn change(
+        &self,
+        config: ProxyConfig,
+        proxies: Vec<Proxy>,
+        old: Vec<Proxy>,
+        settings: Settings,
+    ) -> Result<usize, Error> {
+        let mut stay = HashSet::new();
+        for proxy in &proxies {
+            stay.insert(proxy.id()?);
+        }
+        self.manager.reconfigure(config).await?;
+        self.manager.add_proxies(proxies).await?;
+        let gone = old.iter().filter_map(|proxy| proxy.id().ok());
+        let gone: Vec<Uuid> = gone.filter(|id| !stay.contains(id)).collect();
+        for id in &gone {
+            self.remove_proxy(*id).await?;
+        }
+        self.set(settings);
+        Ok(gone.len())
+    }
+
+    /// From the next request on.
+    pub(crate) fn set_timeouts(&self, timeouts: Timeouts) {
+        let settings = self.settings.load();
+        if settings.timeouts != timeouts {
+            self.set(Settings {
+                timeouts,
+                ..(**settings).clone()
+            });
+        }
+    }
+
     /// Takes a proxy out. Answers whether it was in the pool.
     ///
     /// # Errors
@@ -125,17 +198,17 @@ impl Gateway {
     /// As [`ProxyManager::remove_proxy`].
     pub async fn remove_proxy(&self, id: Uuid) -> Result<bool, Error> {
         let found = self.manager.remove_proxy(id).await?;
-        self.upstreams.forget(id);
+        self.forget(id);
         Ok(found)
+    }
+
+    /// Closes the connections to a proxy that is not in the pool any more.
+    pub(crate) fn forget(&self, id: Uuid) {
+        self.upstreams.forget(id);
     }
 
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
-    }
-
-    /// The counters as Prometheus reads them.
-    pub(crate) fn metrics_text(&self, pool: Option<PoolStats>) -> Result<String, fmt::Error> {
-        self.metrics.text(pool, &self.store.state())
     }
 
     /// Closes connections to upstream proxies that nobody has used for a while.
@@ -143,27 +216,22 @@ impl Gateway {
         self.upstreams.sweep();
     }
 
-    /// Serves one request of a client.
+    /// Serves one request of a client that has been heard. `place`: what it occupies until it is over.
     pub(crate) async fn serve(
         &self,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
+        target: Uri,
+        wishes: &Wishes,
+        place: Option<Place>,
         opened: &Opened,
     ) -> Response<Body> {
-        let target = match target(request.method(), request.uri()) {
-            Ok(target) => target,
-            Err(line) => return reply::malformed(line),
-        };
         let settings = self.settings.load_full();
-        let wishes = match settings.clients.hear(request.headers_mut()) {
-            Ok(wishes) => wishes,
-            Err(Refused::Unknown) => return reply::unknown_client(),
-            Err(Refused::Malformed(line)) => return reply::malformed(line),
-        };
         if request.method() == Method::CONNECT {
-            self.tunnel(request, target, &wishes, &settings, opened)
+            self.tunnel(request, target, wishes, &settings, place, opened)
                 .await
         } else {
-            self.forward(request, target, &wishes, &settings).await
+            self.forward(request, target, wishes, &settings, place)
+                .await
         }
     }
 
@@ -173,6 +241,7 @@ impl Gateway {
         target: Uri,
         wishes: &Wishes,
         settings: &Settings,
+        place: Option<Place>,
     ) -> Response<Body> {
         let Settings {
             timeouts, verdicts, ..
@@ -189,20 +258,19 @@ impl Gateway {
                 return reply::fault(Fault::Connect);
             };
             let upstream = self.upstreams.of(handle);
+            let origin = upstream.origin();
             let sent = upstream.send(&outgoing, handle, timeouts).await;
             let fault = match sent {
                 // Meant for remora, not for the client: it is remora's credentials that are wrong.
-                Ok((response, _))
-                    if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
-                        && upstream.answers_itself() =>
-                {
+                Ok((response, _)) if origin.refuses_credentials(response.status().as_u16()) => {
                     Fault::Credentials
                 }
                 Ok((response, shelf)) => {
                     ticket.set_status(response.status());
-                    let outcome = verdicts.response(host, response.status());
+                    let status = response.status().as_u16();
+                    let outcome = verdicts.response(host, status, origin);
                     let upload = outgoing.upload.clone();
-                    let mut verdict = Some((ticket, outcome));
+                    let mut verdict = Some((ticket, attempts.verdict(outcome, true)));
                     if outgoing.is_repeatable()
                         && attempts.calls_for_another(outcome)
                         && let Some((ended, outcome)) = verdict.take()
@@ -212,12 +280,14 @@ impl Gateway {
                         continue;
                     }
                     let owned = outgoing.owns_its_connection();
-                    return forward::answer(response, shelf, upload, verdict, timeouts.idle, owned);
+                    let idle = timeouts.idle;
+                    return forward::answer(response, shelf, upload, verdict, idle, owned, place);
                 }
                 Err(fault) => fault,
             };
             ticket.set_status(fault.status());
-            let outcome = verdicts.fault(host, fault);
+            let outcome = fault.outcome(verdicts, host);
+            let outcome = attempts.verdict(outcome, fault.may_be_the_targets());
             match attempts
                 .after(ticket, outcome, outgoing.survives(fault))
                 .await
@@ -234,6 +304,7 @@ impl Gateway {
         target: Uri,
         wishes: &Wishes,
         settings: &Settings,
+        place: Option<Place>,
         opened: &Opened,
     ) -> Response<Body> {
         let Settings {
@@ -257,14 +328,15 @@ impl Gateway {
                 Ok(far) => {
                     ticket.set_status(StatusCode::OK);
                     let client = hyper::upgrade::on(request);
-                    let tunnel = Tunnel::new(client, far, ticket, timeouts.idle);
+                    let tunnel = Tunnel::new(client, far, ticket, timeouts.idle, place);
                     *opened.lock() = Some(tunnel);
                     return Response::new(Body::empty());
                 }
                 Err(fault) => fault,
             };
             ticket.set_status(fault.status());
-            let outcome = verdicts.fault(host, fault);
+            let outcome = fault.outcome(verdicts, host);
+            let outcome = attempts.verdict(outcome, fault.may_be_the_targets());
             match attempts
                 .after(
                     ticket,
@@ -277,71 +349,5 @@ impl Gateway {
                 None => return reply::fault(fault),
             }
         }
-    }
-}
-
-/// Where a request wants to go: `host:port` for CONNECT, an absolute URI without user information else.
-fn target(method: &Method, uri: &Uri) -> Result<Uri, &'static str> {
-    let Some(authority) = uri.authority() else {
-        return Err(
-            "this is a forward proxy: set it as your client's proxy (`curl -x`), do not send requests to it",
-        );
-    };
-    let malformed = "the request's target is malformed";
-    let has_user = authority.as_str().contains('@');
-    let authority = || match authority.as_str().rsplit_once('@') {
-        Some((_, host_and_port)) => host_and_port.parse().map_err(|_| malformed),
-        None => Ok(authority.clone()),
-    };
-    if *method == Method::CONNECT {
-        let authority: Authority = authority()?;
-        if authority.port_u16().is_none() {
-            return Err("CONNECT needs a port");
-        }
-        return Ok(Uri::from(authority));
-    }
-    if uri.scheme() != Some(&Scheme::HTTP) {
-        return Err("only http:// can be passed on in the clear; for https:// use CONNECT");
-    }
-    if !has_user {
-        return Ok(uri.clone());
-    }
-    let mut parts = uri.clone().into_parts();
-    parts.authority = Some(authority()?);
-    Uri::from_parts(parts).map_err(|_| malformed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_target_is_read_from_the_request_line() {
-        let read = |method: Method, uri: &str| {
-            target(&method, &uri.parse().unwrap()).map(|uri| uri.to_string())
-        };
-        assert_eq!(
-            read(Method::GET, "http://user:pw@a.example:81/x?y"),
-            Ok("http://a.example:81/x?y".into())
-        );
-        assert_eq!(
-            read(Method::CONNECT, "a.example:443"),
-            Ok("a.example:443".into())
-        );
-        assert_eq!(
-            read(Method::CONNECT, "user:pw@[::1]:443"),
-            Ok("[::1]:443".into())
-        );
-        assert!(read(Method::CONNECT, "a.example").is_err());
-        assert!(
-            read(Method::GET, "/x")
-                .unwrap_err()
-                .contains("forward proxy")
-        );
-        assert!(
-            read(Method::GET, "https://a.example/")
-                .unwrap_err()
-                .contains("CONNECT")
-        );
     }
 }

@@ -1,13 +1,16 @@
 //! What clients are told when something is wrong: the right status, one line of text, and `Proxy-Status`
 //! (RFC 9209).
 
+use std::time::Duration;
+
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
-use remora_host::Error;
+use remora_host::{Error, StorageError};
 use sfv::{KeyRef, ListSerializer, StringRef, TokenRef};
 
 use crate::body::Body;
 use crate::classify::Fault;
+use crate::tenants::Beyond;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
@@ -74,13 +77,55 @@ pub(crate) fn refusal(refused: &Error) -> Response<Body> {
         }
         _ => (StatusCode::SERVICE_UNAVAILABLE, "proxy_internal_error"),
     };
-    let mut response = error(status, kind, &refused.to_string());
-    if let Some(wait) = refused.retry_after() {
-        // Whole seconds, rounded up: a client that waits so long does not come too early.
-        let seconds = wait.as_millis().div_ceil(1_000).max(1);
-        if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
-            response.headers_mut().insert(header::RETRY_AFTER, value);
-        }
+    let response = error(status, kind, &refused.to_string());
+    let wait = match refused {
+        // When the disk or the server is back, nobody knows.
+        Error::Storage(StorageError::Unavailable) => Some(Duration::from_secs(1)),
+        refused => refused.retry_after(),
+    };
+    match wait {
+        Some(wait) => after(response, wait),
+        None => response,
+    }
+}
+
+/// A client whose tenant has asked for as much as it may.
+pub(crate) fn beyond(beyond: Beyond) -> Response<Body> {
+    let (status, wait) = match beyond {
+        // When one of its requests will end, nobody knows.
+        Beyond::Concurrent(_) => (StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(1)),
+        Beyond::Rate { retry_after, .. } => (StatusCode::TOO_MANY_REQUESTS, retry_after),
+    };
+    let line = beyond.to_string();
+    after(error(status, "http_request_denied", &line), wait)
+}
+
+/// A client whose tenant is not served.
+pub(crate) fn absent_tenant() -> Response<Body> {
+    let line = "your tenant is not served at the moment: it is being made, or its operator has been told what is wrong with it";
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    after(
+        error(status, "proxy_configuration_error", line),
+        Duration::from_secs(5),
+    )
+}
+
+/// A client that cannot be asked who it is, for so many are being asked.
+pub(crate) fn busy() -> Response<Body> {
+    let line = "too many clients are saying who they are; come back in a moment";
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    after(
+        error(status, "http_request_denied", line),
+        Duration::from_secs(1),
+    )
+}
+
+/// The same, to come back after a while.
+fn after(mut response: Response<Body>, wait: Duration) -> Response<Body> {
+    // Whole seconds, rounded up: a client that waits so long does not come too early.
+    let seconds = wait.as_millis().div_ceil(1_000).max(1);
+    if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
+        response.headers_mut().insert(header::RETRY_AFTER, value);
     }
     response
 }
@@ -88,19 +133,22 @@ pub(crate) fn refusal(refused: &Error) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn a_refusal_says_when_to_come_back_in_whole_seconds() {
-        let after = |ms| {
-            let retry_after = Duration::from_millis(ms);
-            let response = refusal(&Error::Exhausted { retry_after });
+        let refused = |error| {
+            let response = refusal(&error);
             assert_eq!(response.status(), 503);
             response.headers()[header::RETRY_AFTER]
                 .to_str()
                 .unwrap()
                 .to_owned()
         };
+        let after = |ms| {
+            let retry_after = Duration::from_millis(ms);
+            refused(Error::Exhausted { retry_after })
+        };
+        assert_eq!(refused(Error::Storage(StorageError::Unavailable)), "1");
         assert_eq!(
             (after(1), after(1_000), after(1_001)),
             ("1".into(), "1".into(), "2".into())

@@ -16,12 +16,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{interval, sleep};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::Admin;
 use crate::body::Body;
-use crate::gateway::{Gateway, Opened};
+use crate::gateway::Opened;
+use crate::tenants::Tenants;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 4_096;
@@ -41,12 +43,14 @@ pub struct Limits {
     pub max_header_bytes: usize,
     /// How long a client may take for the head of a request, and between two requests.
     pub client: Duration,
+    /// How long a client may leave unread what it is sent (on Linux).
+    pub idle: Duration,
 }
 
-/// A gateway that is listening.
+/// All that is served, listening.
 #[derive(Debug)]
 pub struct Server {
-    gateway: Arc<Gateway>,
+    tenants: Arc<Tenants>,
     limits: Limits,
     listener: TcpListener,
     admin: Option<(TcpListener, Admin)>,
@@ -59,17 +63,17 @@ impl Server {
     ///
     /// What the system says, with the address that it is about.
     pub fn bind(
-        gateway: Arc<Gateway>,
+        tenants: Arc<Tenants>,
         limits: Limits,
         listen: SocketAddr,
         admin: Option<(SocketAddr, Admin)>,
     ) -> io::Result<Self> {
         Ok(Self {
-            gateway,
+            tenants,
             limits,
-            listener: bind(listen)?,
+            listener: bind(listen, limits.idle)?,
             admin: match admin {
-                Some((address, admin)) => Some((bind(address)?, admin)),
+                Some((address, admin)) => Some((bind(address, limits.idle)?, admin)),
                 None => None,
             },
         })
@@ -94,33 +98,36 @@ impl Server {
         admin.map(|(listener, _)| listener.local_addr()).transpose()
     }
 
-    /// Serves until `stop`, then lets what has begun finish for up to `patience`. Answers whether all of it
-    /// did.
-    pub async fn run(self, stop: impl Future<Output = ()>, patience: Duration) -> bool {
+    /// Serves until `stop`, then lets what has begun finish until `cut`. Answers whether all of it did. What did not
+    /// has been ended, and its leases are given back.
+    pub async fn run(self, stop: impl Future<Output = ()>, cut: impl Future<Output = ()>) -> bool {
         let (stopping, stopped) = watch::channel(false);
-        let gateway = self.gateway.clone();
+        let cutting = CancellationToken::new();
+        let tenants = self.tenants.clone();
         let service = move |connection: TcpStream, stopped| {
-            client(connection, gateway.clone(), self.limits, stopped)
+            client(connection, tenants.clone(), self.limits, stopped)
         };
         let proxied = tokio::spawn(accept(
             self.listener,
             self.limits.max_connections,
             stopped.clone(),
+            cutting.clone(),
             service,
         ));
         let admin = self.admin.map(|(listener, admin)| {
-            let gateway = self.gateway.clone();
+            let tenants = self.tenants.clone();
             let service = move |connection: TcpStream, stopped| {
-                operator(connection, gateway.clone(), admin.clone(), stopped)
+                operator(connection, tenants.clone(), admin.clone(), stopped)
             };
-            tokio::spawn(accept(listener, MAX_OPERATORS, stopped, service))
+            let cutting = cutting.clone();
+            tokio::spawn(accept(listener, MAX_OPERATORS, stopped, cutting, service))
         });
-        let gateway = self.gateway;
+        let tenants = self.tenants;
         let sweeping = tokio::spawn(async move {
             let mut ticks = interval(SWEEP);
             loop {
                 ticks.tick().await;
-                gateway.sweep();
+                tenants.sweep();
             }
         });
         stop.await;
@@ -133,7 +140,13 @@ impl Server {
                 let _ = admin.await;
             }
         };
-        timeout(patience, drained).await.is_ok()
+        let mut drained = pin!(drained);
+        tokio::select! {
+            () = drained.as_mut() => return true,
+            () = cut => cutting.cancel(),
+        }
+        drained.await;
+        false
     }
 }
 
@@ -141,7 +154,7 @@ impl Server {
 const MAX_OPERATORS: usize = 64;
 
 /// A socket that listens. What is set here, the sockets of the connections inherit.
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr, idle: Duration) -> io::Result<TcpListener> {
     let listen = || {
         let socket = Socket::new(
             Domain::for_address(address),
@@ -152,6 +165,9 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         // Small writes should not wait for each other.
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE))?;
+        // Who leaves the window shut is gone, too: the kernel knows better than a timer beside every write.
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_user_timeout(Some(idle))?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
@@ -167,6 +183,7 @@ async fn accept<F, C>(
     listener: TcpListener,
     most: usize,
     mut stopped: watch::Receiver<bool>,
+    cutting: CancellationToken,
     serve: F,
 ) where
     F: Fn(TcpStream, watch::Receiver<bool>) -> C,
@@ -188,7 +205,9 @@ async fn accept<F, C>(
                 continue;
             }
         };
-        let served = serve(stream, stopped.clone());
+        let served = cutting
+            .clone()
+            .run_until_cancelled_owned(serve(stream, stopped.clone()));
         connections.spawn(async move {
             served.await;
             drop(place);
@@ -219,22 +238,22 @@ async fn next(
 /// Serves a client's connection: requests, and then the tunnel that it may become.
 async fn client(
     stream: TcpStream,
-    gateway: Arc<Gateway>,
+    tenants: Arc<Tenants>,
     limits: Limits,
     stopped: watch::Receiver<bool>,
 ) {
-    let metrics = gateway.metrics().clone();
-    let _open = Counted::new(&metrics.connections);
+    let all = tenants.clone();
+    let _open = Counted::new(&all.traffic().connections);
     let opened = Arc::new(Opened::default());
     // In a box: it is moved several times before it runs, and an idle connection has no use for its room.
     let serve = |request| {
-        let (gateway, opened) = (gateway.clone(), opened.clone());
-        Box::pin(async move { gateway.serve(request, &opened).await })
+        let (tenants, opened) = (tenants.clone(), opened.clone());
+        Box::pin(async move { tenants.serve(request, &opened).await })
     };
     requests(stream, limits, stopped, serve).await;
     let tunnel = opened.lock().take();
     if let Some(tunnel) = tunnel {
-        let _open = Counted::new(&metrics.tunnels);
+        let _open = Counted::new(&all.traffic().tunnels);
         tunnel.carry().await;
     }
 }
@@ -242,7 +261,7 @@ async fn client(
 /// Serves a connection to the admin interface.
 async fn operator(
     stream: TcpStream,
-    gateway: Arc<Gateway>,
+    tenants: Arc<Tenants>,
     admin: Admin,
     stopped: watch::Receiver<bool>,
 ) {
@@ -250,10 +269,11 @@ async fn operator(
         max_connections: MAX_OPERATORS,
         max_header_bytes: 16 << 10,
         client: Duration::from_secs(30),
+        idle: Duration::from_secs(30),
     };
     let serve = |request| {
-        let (gateway, admin) = (gateway.clone(), admin.clone());
-        async move { admin.serve(&gateway, request).await }
+        let (tenants, admin) = (tenants.clone(), admin.clone());
+        async move { admin.serve(&tenants, request).await }
     };
     requests(stream, limits, stopped, serve).await;
 }

@@ -31,6 +31,9 @@ pub(crate) struct StoreState {
     /// before may be lost.
     #[serde(default)]
     pub(crate) failovers: u64,
+    /// How many sessions have lost a change to one, of those that this process had changed last.
+    #[serde(default)]
+    pub(crate) lost_sessions: u64,
 }
 
 impl fmt::Display for StoreState {
@@ -81,6 +84,7 @@ impl Store {
             since: since.map(|since| humantime::format_rfc3339_millis(since).to_string()),
             failures: count(Health::failures),
             failovers: count(Health::failovers),
+            lost_sessions: count(Health::lost_sessions),
         }
     }
 

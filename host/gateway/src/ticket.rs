@@ -7,14 +7,15 @@ use hyper::{Method, StatusCode};
 use remora_host::{BreakerChange, Error, Outcome, ProxyHandle, Released};
 use uuid::Uuid;
 
+use crate::history::{self, Attempt};
 use crate::metrics::Metrics;
 
 /// A request on its way through one proxy. Dropped without [`Ticket::finish`], the client has gone away.
 pub(crate) struct Ticket {
     handle: Option<ProxyHandle>,
+    tenant: Option<Arc<str>>,
     method: Method,
-    /// Counted from 1.
-    attempt: u32,
+    attempt: Attempt,
     started: Instant,
     status: Option<StatusCode>,
     metrics: Arc<Metrics>,
@@ -31,12 +32,14 @@ impl std::fmt::Debug for Ticket {
 impl Ticket {
     pub(crate) fn new(
         handle: ProxyHandle,
+        tenant: Option<Arc<str>>,
         method: Method,
-        attempt: u32,
+        attempt: Attempt,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             handle: Some(handle),
+            tenant,
             method,
             attempt,
             started: Instant::now(),
@@ -63,15 +66,21 @@ impl Ticket {
     /// Says how it went, and waits until the next request of its session sees the verdict.
     pub(crate) async fn finished(mut self, outcome: Outcome) {
         if let Some(handle) = self.end(outcome) {
-            let proxy = handle.proxy_id();
-            note(&self.metrics, proxy, handle.release(outcome).await);
+            let (proxy, attempt) = (handle.proxy_id(), self.attempt);
+            let released = handle.release(outcome).await;
+            history::released(attempt, &released);
+            note(&self.metrics, self.tenant.as_deref(), proxy, released);
         }
     }
 
     fn settle(&mut self, outcome: Outcome) {
         if let Some(handle) = self.end(outcome) {
-            let (metrics, proxy) = (self.metrics.clone(), handle.proxy_id());
-            handle.release_then(outcome, move |released| note(&metrics, proxy, released));
+            let (metrics, tenant) = (self.metrics.clone(), self.tenant.clone());
+            let (proxy, attempt) = (handle.proxy_id(), self.attempt);
+            handle.release_then(outcome, move |released| {
+                history::released(attempt, &released);
+                note(&metrics, tenant.as_deref(), proxy, released);
+            });
         }
     }
 
@@ -79,16 +88,19 @@ impl Ticket {
     fn end(&mut self, outcome: Outcome) -> Option<ProxyHandle> {
         let handle = self.handle.take()?;
         self.metrics.released(outcome);
+        history::releases(self.attempt, outcome);
         let status = self.status.map(|status| status.as_u16());
         tracing::info!(
             target: "remora::access",
+            tenant = self.tenant.as_deref(),
             key = handle.session_key(),
             proxy = handle.proxy_url(),
             proxy_id = %handle.proxy_id(),
             reason = %handle.reason(),
             probe = handle.is_probe(),
             method = %self.method,
-            attempt = self.attempt,
+            request = self.attempt.request,
+            attempt = self.attempt.number,
             status,
             outcome = outcome.name(),
             ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -97,18 +109,18 @@ impl Ticket {
     }
 }
 
-fn note(metrics: &Metrics, proxy: Uuid, released: Result<Released, Error>) {
+fn note(metrics: &Metrics, tenant: Option<&str>, proxy: Uuid, released: Result<Released, Error>) {
     match released {
         Ok(released) => {
             metrics.breaker(released.breaker);
             match released.breaker {
                 BreakerChange::None | BreakerChange::ProbeReturned => {}
                 change => {
-                    tracing::warn!(%proxy, change = change.name(), "a circuit breaker changed");
+                    tracing::warn!(tenant, %proxy, change = change.name(), "a circuit breaker changed");
                 }
             }
         }
-        Err(error) => tracing::warn!(%proxy, %error, "a release was lost"),
+        Err(error) => tracing::warn!(tenant, %proxy, %error, "a release was lost"),
     }
 }
 

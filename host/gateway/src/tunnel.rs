@@ -9,11 +9,12 @@ use std::time::Duration;
 use hyper::body::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use remora_host::Flow;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use crate::classify::{self, Flow};
+use crate::tenants::Place;
 use crate::ticket::Ticket;
 use crate::upstream::{Far, Stream};
 
@@ -25,15 +26,24 @@ pub(crate) struct Tunnel {
     ticket: Ticket,
     /// It ends when nothing has moved for so long.
     idle: Duration,
+    /// What it occupies until it is over.
+    _place: Option<Place>,
 }
 
 impl Tunnel {
-    pub(crate) fn new(client: OnUpgrade, far: Far, ticket: Ticket, idle: Duration) -> Self {
+    pub(crate) fn new(
+        client: OnUpgrade,
+        far: Far,
+        ticket: Ticket,
+        idle: Duration,
+        place: Option<Place>,
+    ) -> Self {
         Self {
             client,
             far,
             ticket,
             idle,
+            _place: place,
         }
     }
 
@@ -69,11 +79,12 @@ impl Tunnel {
                 }
             }
         }
-        self.ticket.finish(classify::tunnel(Flow {
-            sent: near.read,
-            received: far.read,
+        let flow = Flow {
+            sent: near.read > 0,
+            received: far.read > 0,
             client_left: left.load(Ordering::Relaxed),
-        }));
+        };
+        self.ticket.finish(flow.outcome());
     }
 }
 

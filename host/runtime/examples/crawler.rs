@@ -7,9 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use remora_host::session::StickyPolicy;
 use remora_host::storage::MemoryProxyStore;
-use remora_host::{Error, Proxy, ProxyConfig, ProxyHandle, ProxyManager};
+use remora_host::{Error, Proxy, ProxyConfig, ProxyHandle, ProxyManager, StickyPolicy};
 
 /// What came of a request.
 enum Answer {

@@ -12,10 +12,11 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine};
 
+use remora_core::bounded;
+
 use crate::code_cache::CodeCache;
 use crate::error::PluginError;
 use crate::runtime::compile_error;
-use crate::text::bounded;
 
 /// The program that compiles components into a cache: one that calls [`compiler_main`] with the arguments it
 /// is given after its own.
@@ -114,7 +115,7 @@ fn wait(child: &mut Child, timeout: Duration) -> std::io::Result<Option<std::pro
 /// What is wrong with the component is said on the standard output.
 pub fn compiler_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    match compile(&args) {
+    match compile_limited(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let reason = match error {
@@ -128,7 +129,7 @@ pub fn compiler_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn compile(args: &[OsString]) -> Result<(), PluginError> {
+fn compile_limited(args: &[OsString]) -> Result<(), PluginError> {
     let usage = || PluginError::Compiler("arguments: DIRECTORY SECONDS BYTES".into());
     let [directory, seconds, memory] = args else {
         return Err(usage());
@@ -141,6 +142,15 @@ fn compile(args: &[OsString]) -> Result<(), PluginError> {
     limit(Resource::Data, memory)?;
     // Requests go first. Where the system does not allow it, they share.
     rustix::process::nice(19).ok();
+    let mut bytes = Vec::new();
+    std::io::stdin()
+        .read_to_end(&mut bytes)
+        .map_err(|error| PluginError::Compiler(error.to_string()))?;
+    compile(Path::new(directory), &bytes)
+}
+
+/// Compiles a component into the cache in a directory, in this process.
+pub(crate) fn compile(directory: &Path, bytes: &[u8]) -> Result<(), PluginError> {
     let cache = CodeCache {
         directory: directory.into(),
         compiler: None,
@@ -151,11 +161,7 @@ fn compile(args: &[OsString]) -> Result<(), PluginError> {
         .parallel_compilation(false);
     let engine =
         Engine::new(&settings).map_err(|error| PluginError::Runtime(format!("{error:#}")))?;
-    let mut bytes = Vec::new();
-    std::io::stdin()
-        .read_to_end(&mut bytes)
-        .map_err(|error| PluginError::Compiler(error.to_string()))?;
-    Component::from_binary(&engine, &bytes).map_err(|error| compile_error(&error))?;
+    Component::from_binary(&engine, bytes).map_err(|error| compile_error(&error))?;
     Ok(())
 }
 
@@ -178,6 +184,9 @@ pub(crate) fn settings() -> Config {
         .epoch_interruption(true)
         .wasm_memory64(false)
         .wasm_multi_memory(false)
-        .wasm_backtrace_max_frames(None);
+        .wasm_backtrace_max_frames(None)
+        // Nobody looks at a plugin's stack: tables that only name places in it are a seventh of its code.
+        .generate_address_map(false)
+        .native_unwind_info(false);
     config
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use remora_core as core;
 use uuid::Uuid;
 
+use remora_core::bounded;
+
 use crate::bindings::{egress, sessions, types};
 use crate::error::{CallError, Error};
-use crate::text::bounded;
 
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

@@ -1,5 +1,6 @@
 //! The calls into a plugin, whatever its storage is: near at hand, or behind a network.
 
+mod apart;
 mod local;
 
 use std::sync::Arc;
@@ -12,17 +13,19 @@ use crate::contract::Pages;
 use crate::error::Error;
 use crate::remote::RemoteInstances;
 
+pub(crate) use apart::Apart;
 pub(crate) use local::Local;
 
 /// What a manager asks a plugin.
 ///
 /// With a storage in this process a call runs on the caller's thread and never waits; with a networked one it
-/// is a task of its own, which ends even if nobody waits for it any more.
+/// is a task of its own, which ends even if nobody waits for it any more. Apart, it runs on a thread that may wait.
 // A manager has one of them, on the heap; a hit is spared one more pointer.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub(crate) enum Decisions {
     Local(Local),
+    Apart(Apart),
     Remote(Arc<RemoteInstances>),
 }
 
@@ -30,6 +33,7 @@ impl Decisions {
     pub(crate) async fn acquire(&self, request: &Request<'_>) -> Result<Grant, Error> {
         match self {
             Self::Local(local) => local.acquire(request),
+            Self::Apart(apart) => apart.acquire(request).await,
             Self::Remote(remote) => remote.acquire(request).await,
         }
     }
@@ -37,6 +41,7 @@ impl Decisions {
     pub(crate) async fn release(&self, lease: Lease, outcome: Outcome) -> Result<Released, Error> {
         match self {
             Self::Local(local) => local.release(&lease, outcome),
+            Self::Apart(apart) => apart.run(move |l| l.release(&lease, outcome)).await,
             Self::Remote(remote) => remote.release(lease, outcome).await,
         }
     }
@@ -51,6 +56,7 @@ impl Decisions {
     ) {
         match self {
             Self::Local(local) => then(local.release(&lease, outcome)),
+            Self::Apart(apart) => apart.release_then(lease, outcome, then),
             Self::Remote(remote) => remote.release_then(lease, outcome, then),
         }
     }
@@ -59,6 +65,7 @@ impl Decisions {
     pub(crate) async fn settled(&self) {
         match self {
             Self::Local(_) => {}
+            Self::Apart(apart) => apart.settled().await,
             Self::Remote(remote) => remote.settled().await,
         }
     }
@@ -66,6 +73,10 @@ impl Decisions {
     pub(crate) async fn add_proxies(&self, specs: &[ProxySpec]) -> Result<(), Error> {
         match self {
             Self::Local(local) => local.add_proxies(specs),
+            Self::Apart(apart) => {
+                let specs = specs.to_vec();
+                apart.run(move |l| l.add_proxies(&specs)).await
+            }
             Self::Remote(remote) => remote.add_proxies(specs.to_vec()).await,
         }
     }
@@ -73,6 +84,7 @@ impl Decisions {
     pub(crate) async fn remove_proxy(&self, id: Uuid) -> Result<bool, Error> {
         match self {
             Self::Local(local) => local.remove_proxy(id),
+            Self::Apart(apart) => apart.run(move |l| l.remove_proxy(id)).await,
             Self::Remote(remote) => remote.remove_proxy(id).await,
         }
     }
@@ -80,6 +92,7 @@ impl Decisions {
     pub(crate) async fn set_health(&self, id: Uuid, healthy: bool) -> Result<bool, Error> {
         match self {
             Self::Local(local) => local.set_health(id, healthy),
+            Self::Apart(apart) => apart.run(move |l| l.set_health(id, healthy)).await,
             Self::Remote(remote) => remote.set_health(id, healthy).await,
         }
     }
@@ -87,6 +100,7 @@ impl Decisions {
     pub(crate) async fn configure(&self, config: Config) -> Result<(), Error> {
         match self {
             Self::Local(local) => local.configure(&config),
+            Self::Apart(apart) => apart.run(move |l| l.configure(&config)).await,
             Self::Remote(remote) => remote.configure(config).await,
         }
     }
@@ -94,6 +108,10 @@ impl Decisions {
     pub(crate) async fn unbind(&self, key: &str) -> Result<bool, Error> {
         match self {
             Self::Local(local) => local.unbind(key),
+            Self::Apart(apart) => {
+                let key = key.to_owned();
+                apart.run(move |l| l.unbind(&key)).await
+            }
             Self::Remote(remote) => remote.unbind(key.to_owned()).await,
         }
     }
@@ -101,14 +119,16 @@ impl Decisions {
     pub(crate) async fn purge_expired(&self, limit: u32) -> Result<u32, Error> {
         match self {
             Self::Local(local) => local.purge_expired(limit),
+            Self::Apart(apart) => apart.run(move |l| l.purge_expired(limit)).await,
             Self::Remote(remote) => remote.run(move |i| Box::pin(i.purge_expired(limit))).await,
         }
     }
 
-    /// The pages that a list of sessions may have.
+    /// The pages that a list of sessions may have. Never waits for a call.
     pub(crate) fn session_pages(&self) -> Pages {
         match self {
             Self::Local(local) => local.instances.session_pages(),
+            Self::Apart(apart) => apart.local().instances.session_pages(),
             Self::Remote(remote) => remote.session_pages(),
         }
     }
@@ -116,6 +136,7 @@ impl Decisions {
     pub(crate) async fn stats(&self) -> Result<control::PoolStats, Error> {
         match self {
             Self::Local(local) => local.instances.with(|i| i.stats()),
+            Self::Apart(apart) => apart.run(|l| l.instances.with(|i| i.stats())).await,
             Self::Remote(remote) => remote.run(|i| Box::pin(i.stats())).await,
         }
     }
@@ -127,6 +148,10 @@ impl Decisions {
     ) -> Result<Vec<control::ProxyStatus>, Error> {
         match self {
             Self::Local(local) => local.instances.with(|i| i.proxies(offset, limit)),
+            Self::Apart(apart) => {
+                let proxies = move |l: &Local| l.instances.with(|i| i.proxies(offset, limit));
+                apart.run(proxies).await
+            }
             Self::Remote(remote) => {
                 remote
                     .run(move |i| Box::pin(i.proxies(offset, limit)))
@@ -142,6 +167,10 @@ impl Decisions {
     ) -> Result<sessions::CountPage, Error> {
         match self {
             Self::Local(local) => local.instances.with(|i| i.active_count(cursor, limit)),
+            Self::Apart(apart) => {
+                let count = move |l: &Local| l.instances.with(|i| i.active_count(cursor, limit));
+                apart.run(count).await
+            }
             Self::Remote(remote) => {
                 remote
                     .run(move |i| Box::pin(i.active_count(cursor, limit)))
@@ -157,7 +186,20 @@ impl Decisions {
     ) -> Result<sessions::SessionPage, Error> {
         match self {
             Self::Local(local) => local.instances.with(|i| i.list(cursor, limit)),
+            Self::Apart(apart) => {
+                let list = move |l: &Local| l.instances.with(|i| i.list(cursor, limit));
+                apart.run(list).await
+            }
             Self::Remote(remote) => remote.run(move |i| Box::pin(i.list(cursor, limit))).await,
+        }
+    }
+
+    /// Nobody asks for a proxy any more; what is out can still be released. Gives back the room of the instances.
+    pub(crate) fn retire(&self) {
+        match self {
+            Self::Local(local) => local.instances.retire(),
+            Self::Apart(apart) => apart.retire(),
+            Self::Remote(remote) => remote.retire(),
         }
     }
 
@@ -165,6 +207,7 @@ impl Decisions {
     pub(crate) fn traps(&self) -> u64 {
         match self {
             Self::Local(local) => local.instances.traps(),
+            Self::Apart(apart) => apart.local().instances.traps(),
             Self::Remote(remote) => remote.traps(),
         }
     }
@@ -173,6 +216,7 @@ impl Decisions {
     pub(crate) fn count(&self) -> usize {
         match self {
             Self::Local(local) => local.instances.count(),
+            Self::Apart(apart) => apart.local().instances.count(),
             Self::Remote(remote) => remote.count(),
         }
     }

@@ -1,11 +1,10 @@
 //! What can go wrong, with the facts a caller needs.
 
+use std::fmt;
 use std::time::Duration;
 
-use remora_core::{End, Invalid, KeyError, StorageError};
+use remora_core::{End, Invalid, KeyError, StorageError, bounded};
 use thiserror::Error;
-
-use crate::text::bounded;
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -21,7 +20,9 @@ pub enum Error {
     #[error("no proxy is switched on and carries the tags asked for")]
     NoProxy,
     /// Every proxy that would do has an open circuit breaker.
-    #[error("every proxy's circuit breaker is open; the first probe is due in {retry_after:?}")]
+    #[error(
+        "every proxy that would do has an open circuit breaker; the first probe is due in {retry_after:?}"
+    )]
     Exhausted {
         /// How long until the first of them admits a probe.
         retry_after: Duration,
@@ -59,16 +60,24 @@ impl Error {
         }
     }
 
+    /// The name used in metrics: one of [`names::RESULTS`](crate::names::RESULTS), or `plugin`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Key(_) | Self::Domain(_) | Self::Invalid(_) => "invalid",
+            Self::NoProxy => "no-proxy",
+            Self::Exhausted { .. } => "exhausted",
+            Self::SessionLost { .. } => "session-lost",
+            Self::Storage(_) => "storage",
+            Self::Plugin(_) => "plugin",
+        }
+    }
+
     pub(crate) fn invalid(
         field: impl Into<String>,
-        value: impl Into<String>,
+        value: impl fmt::Display,
         accepted: impl Into<String>,
     ) -> Self {
-        Self::Invalid(Invalid {
-            field: field.into(),
-            value: value.into(),
-            accepted: accepted.into(),
-        })
+        Self::Invalid(Invalid::new(field, value, accepted))
     }
 }
 

@@ -5,37 +5,87 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use remora_core::{Exchange, MAX_KEY_LEN, Storage, StorageError, Table};
+use remora_core::{Exchange, Head, MAX_KEY_LEN, Page, Storage, StorageError, Table};
 use wasmtime::component::{Linker, WasmStr};
 use wasmtime::{Result, StoreContextMut, StoreLimits, bail};
 
 use crate::bindings::storage as wit;
 use crate::bindings::types::StorageError as WitError;
 use crate::clock::Clock;
+use crate::limits::Limits;
 
 /// What an instance can reach.
 pub(crate) struct HostState {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) storage: Arc<dyn Storage + Send + Sync>,
     pub(crate) limits: StoreLimits,
-    pub(crate) imports: Allowance,
+    pub(crate) allowance: Allowance,
 }
 
-/// How often a call may use its imports.
+/// What instances have in common, wherever their storage is.
+pub(crate) trait Instantiated: 'static {
+    fn clock(&self) -> &dyn Clock;
+    fn allowance(&mut self) -> &mut Allowance;
+}
+
+impl Instantiated for HostState {
+    fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    fn allowance(&mut self) -> &mut Allowance {
+        &mut self.allowance
+    }
+}
+
+/// How often a call may use its imports, and how long it may run.
 pub(crate) struct Allowance {
     calls: u32,
     left: u32,
+    time: Duration,
+    /// When somebody first looked whether this call still runs: a call that is short is spared the look.
+    running_since: Option<Instant>,
+}
+
+/// For how long a call has been running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Running {
+    /// Nobody has seen it run before.
+    Shortly,
+    /// Somebody has.
+    Long,
+    /// Longer than it may.
+    TooLong,
 }
 
 impl Allowance {
-    pub(crate) fn new(calls: u32) -> Self {
-        Self { calls, left: calls }
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            calls: limits.import_calls,
+            left: limits.import_calls,
+            time: limits.call_timeout,
+            running_since: None,
+        }
     }
 
     /// A call begins.
     pub(crate) fn renew(&mut self) {
         self.left = self.calls;
+        self.running_since = None;
+    }
+
+    /// It is looked whether a call still runs.
+    pub(crate) fn look(&mut self) -> Running {
+        match self.running_since {
+            None => {
+                self.running_since = Some(Instant::now());
+                Running::Shortly
+            }
+            Some(since) if since.elapsed() < self.time => Running::Long,
+            Some(_) => Running::TooLong,
+        }
     }
 
     /// An import is used.
@@ -64,18 +114,22 @@ pub(crate) const PROVIDED: [&str; 3] = [
 
 type Store<'a> = StoreContextMut<'a, HostState>;
 
-pub(crate) fn link(linker: &mut Linker<HostState>) -> Result<()> {
+pub(crate) fn link_clock<T: Instantiated>(linker: &mut Linker<T>) -> Result<()> {
     linker
         .instance(PROVIDED[1])?
-        .func_wrap("now", |mut store: Store<'_>, ()| {
-            store.data_mut().imports.spend()?;
-            Ok((store.data().clock.now_ms(),))
-        })?;
+        .func_wrap("now", |mut store: StoreContextMut<'_, T>, ()| {
+            store.data_mut().allowance().spend()?;
+            Ok((store.data().clock().now_ms(),))
+        })
+}
+
+pub(crate) fn link(linker: &mut Linker<HostState>) -> Result<()> {
+    link_clock(linker)?;
     let mut storage = linker.instance(PROVIDED[2])?;
     storage.func_wrap(
         "load",
         |mut store: Store<'_>, (table, key): (u8, WasmStr)| {
-            store.data_mut().imports.spend()?;
+            store.data_mut().allowance.spend()?;
             let key = read_key(&store, &key)?;
             let loaded = with_table(table, |t| store.data().storage.load(t, &key));
             Ok((loaded
@@ -86,21 +140,20 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> Result<()> {
     storage.func_wrap(
         "load-pair",
         |mut store: Store<'_>, (one, key, two, other_key): (u8, WasmStr, u8, WasmStr)| {
-            store.data_mut().imports.spend()?;
+            store.data_mut().allowance.spend()?;
             let (key, other_key) = (read_key(&store, &key)?, read_key(&store, &other_key)?);
             let storage = &store.data().storage;
             let loaded = with_table(one, |one| {
                 with_table(two, |two| storage.load_pair((one, &key), (two, &other_key)))
             });
-            let loaded = loaded.map(|(a, b)| (a.map(wit::Cell::from), b.map(wit::Cell::from)));
-            Ok((loaded.map_err(WitError::from),))
+            Ok((loaded.map(pair).map_err(WitError::from),))
         },
     )?;
     storage.func_wrap(
         "compare-exchange",
         |mut store: Store<'_>,
          (table, key, expected, new): (u8, WasmStr, Option<wit::Cell>, Option<wit::Cell>)| {
-            store.data_mut().imports.spend()?;
+            store.data_mut().allowance.spend()?;
             let key = read_key(&store, &key)?;
             let expected = expected.map(remora_core::Cell::from);
             let new = new.map(remora_core::Cell::from);
@@ -114,27 +167,19 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> Result<()> {
     storage.func_wrap(
         "first-to-expire",
         |mut store: Store<'_>, (table, limit): (u8, u32)| {
-            store.data_mut().imports.spend()?;
+            store.data_mut().allowance.spend()?;
             let limit = limit.min(MAX_ENTRIES);
             let head = with_table(table, |t| store.data().storage.first_to_expire(t, limit));
-            let head = head.map(|head| wit::Head {
-                population: head.population,
-                entries: entries(head.entries),
-            });
-            Ok((head.map_err(WitError::from),))
+            Ok((head.map(wit::Head::from).map_err(WitError::from),))
         },
     )?;
     storage.func_wrap(
         "scan",
         |mut store: Store<'_>, (table, cursor, limit): (u8, Option<u64>, u32)| {
-            store.data_mut().imports.spend()?;
+            store.data_mut().allowance.spend()?;
             let limit = limit.min(MAX_ENTRIES);
             let page = with_table(table, |t| store.data().storage.scan(t, cursor, limit));
-            let page = page.map(|page| wit::Page {
-                entries: entries(page.entries),
-                next: page.next,
-            });
-            Ok((page.map_err(WitError::from),))
+            Ok((page.map(wit::Page::from).map_err(WitError::from),))
         },
     )
 }
@@ -163,12 +208,36 @@ fn with_table<T>(
     f(Table::from_index(index).ok_or(StorageError::Unavailable)?)
 }
 
-pub(crate) fn entries(entries: Vec<(String, remora_core::Cell)>) -> Vec<wit::Entry> {
+fn entries(entries: Vec<(String, remora_core::Cell)>) -> Vec<wit::Entry> {
     let entries = entries.into_iter().map(|(key, cell)| wit::Entry {
         key,
         value: cell.into(),
     });
     entries.collect()
+}
+
+pub(crate) fn pair(
+    (one, two): (Option<remora_core::Cell>, Option<remora_core::Cell>),
+) -> (Option<wit::Cell>, Option<wit::Cell>) {
+    (one.map(Into::into), two.map(Into::into))
+}
+
+impl From<Head> for wit::Head {
+    fn from(head: Head) -> Self {
+        Self {
+            population: head.population,
+            entries: entries(head.entries),
+        }
+    }
+}
+
+impl From<Page> for wit::Page {
+    fn from(page: Page) -> Self {
+        Self {
+            entries: entries(page.entries),
+            next: page.next,
+        }
+    }
 }
 
 impl From<wit::Cell> for remora_core::Cell {

@@ -7,6 +7,7 @@ use wasmtime::Store;
 use crate::bindings::{Plugin as Exports, control, egress, sessions, types};
 use crate::contract;
 use crate::convert::config::to_wit;
+use crate::epoch;
 use crate::error::CallError;
 use crate::imports::HostState;
 
@@ -16,23 +17,16 @@ type Answer<T> = Result<T, CallError>;
 pub(crate) struct Instance {
     store: Store<HostState>,
     exports: Exports,
-    /// How many ticks of the epoch a call may last.
-    ticks: u64,
 }
 
 impl Instance {
-    pub(crate) fn new(store: Store<HostState>, exports: Exports, ticks: u64) -> Self {
-        Self {
-            store,
-            exports,
-            ticks,
-        }
+    pub(crate) fn new(store: Store<HostState>, exports: Exports) -> Self {
+        Self { store, exports }
     }
 
     /// A call begins: its time starts to run.
     fn enter(&mut self) -> (&Exports, &mut Store<HostState>) {
-        self.store.set_epoch_deadline(self.ticks);
-        self.store.data_mut().imports.renew();
+        epoch::enter(&mut self.store);
         (&self.exports, &mut self.store)
     }
 

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use remora_core::{Config, ProxySpec, Storage};
@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::contract::Pages;
+use crate::epoch::Watched;
 use crate::error::{CallError, Error};
 use crate::instance::Instance;
 use crate::plugin::Plugin;
@@ -29,8 +30,12 @@ pub(crate) struct Instances {
     storage: Arc<dyn Storage + Send + Sync>,
     /// `None`: not made yet, or lost to a trap.
     slots: Box<[Slot]>,
-    /// Lock order: before any slot.
+    /// Lock order: before any slot. It may be held for as long as a call lasts.
     wanted: RwLock<Wanted>,
+    /// That of `wanted`, for who must not wait for a call.
+    max_sessions: AtomicU64,
+    /// Whether only releases are left to come: no instance is kept for them. It counts under the lock of a slot.
+    is_retired: AtomicBool,
     traps: AtomicU64,
     budget: Budget,
 }
@@ -42,13 +47,12 @@ pub(crate) struct Wanted {
     pub(crate) proxies: Vec<(ProxySpec, bool)>,
 }
 
-impl Wanted {
-    /// The pages that a list of sessions may have. A store that others share may hold more than the
-    /// configuration says.
-    pub(crate) fn session_pages(&self) -> Pages {
-        Pages::of(self.config.max_sessions.saturating_mul(4), PAGE)
-    }
+/// The pages that a list of sessions may have. A store that others share may hold more than the configuration says.
+pub(crate) fn session_pages(max_sessions: u64) -> Pages {
+    Pages::of(max_sessions.saturating_mul(4), PAGE)
+}
 
+impl Wanted {
     pub(crate) fn set(&mut self, specs: &[ProxySpec]) {
         for spec in specs {
             match self.proxies.iter_mut().find(|(p, _)| p.id == spec.id) {
@@ -96,6 +100,8 @@ impl Instances {
             clock,
             storage,
             slots: (0..count.max(1)).map(|_| Slot::default()).collect(),
+            max_sessions: AtomicU64::new(config.max_sessions),
+            is_retired: AtomicBool::new(false),
             wanted: RwLock::new(Wanted {
                 config,
                 proxies: Vec::new(),
@@ -112,7 +118,21 @@ impl Instances {
     }
 
     pub(crate) fn session_pages(&self) -> Pages {
-        self.wanted.read().session_pages()
+        session_pages(self.max_sessions.load(Ordering::Relaxed))
+    }
+
+    /// Gives back the room that instances take. The leases that are out can still be released, each by an instance that
+    /// is made for it. Waits for the calls that are going on.
+    pub(crate) fn retire(&self) {
+        self.is_retired.store(true, Ordering::Relaxed);
+        for slot in &self.slots {
+            drop(slot.0.lock().take());
+        }
+    }
+
+    /// See [`Plugin::watch`].
+    pub(crate) fn watch(&self) -> Watched<'_> {
+        self.plugin.watch()
     }
 
     /// How many there are at most.
@@ -160,6 +180,8 @@ impl Instances {
         }
         let answer = self.call(&mut first, &f)?;
         note(&mut wanted);
+        self.max_sessions
+            .store(wanted.config.max_sessions, Ordering::Relaxed);
         for slot in &self.slots[1..] {
             let mut slot = slot.0.lock();
             if slot.is_some() && self.call(&mut slot, &f).is_err() {
@@ -187,10 +209,14 @@ impl Instances {
             self.traps.fetch_add(1, Ordering::Relaxed);
             *slot = None;
         }
+        if self.is_retired.load(Ordering::Relaxed) {
+            *slot = None;
+        }
         Ok(answer?)
     }
 
     fn start(&self, wanted: &Wanted) -> Result<Instance, Error> {
+        let _watched = self.watch();
         let mut instance = self
             .plugin
             .instantiate(self.clock.clone(), self.storage.clone())?;

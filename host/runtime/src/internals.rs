@@ -1,5 +1,5 @@
-//! For this repository's benchmarks: one instance without what a manager adds, a manager
-//! without what an instance adds. Not part of the API.
+//! For this repository's benchmarks and fuzz targets: one instance without what a manager adds, a manager
+//! without what an instance adds, a server's answer without a server. Not part of the API.
 
 use std::sync::Arc;
 
@@ -15,6 +15,11 @@ use crate::plugin::Plugin;
 /// The first proxy of a pool, without asking the plugin: what is left is what everything else costs.
 pub fn unleased(manager: &ProxyManager) -> Option<ProxyHandle> {
     manager.unleased()
+}
+
+/// What the answer of a Redis server holds.
+pub fn redis_reply(answer: &[u8]) -> Vec<(String, remora_core::Cell)> {
+    crate::storage::redis::calls::entries(answer)
 }
 
 /// One instance of a plugin.

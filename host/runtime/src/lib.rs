@@ -7,7 +7,7 @@
 //! ```
 //! use std::{sync::Arc, time::Duration};
 //! use remora_host::{
-//!     Proxy, ProxyConfig, ProxyManager, ProxyType, session::StickyPolicy, storage::MemoryProxyStore,
+//!     Proxy, ProxyConfig, ProxyManager, StickyPolicy, storage::MemoryProxyStore,
 //! };
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -67,6 +67,7 @@ mod contract;
 mod convert;
 mod credentials;
 mod decisions;
+mod epoch;
 mod error;
 mod handle;
 mod imports;
@@ -75,6 +76,7 @@ mod instances;
 #[doc(hidden)]
 pub mod internals;
 mod limits;
+mod loaded;
 mod manager;
 mod plugin;
 mod proxy;
@@ -82,7 +84,6 @@ mod remote;
 mod runtime;
 pub mod session;
 pub mod storage;
-mod text;
 pub mod trace;
 
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -99,7 +100,17 @@ pub use manager::{
 pub use plugin::Plugin;
 pub use proxy::{Proxy, ProxyType};
 pub use remora_core::{
-    BreakerChange, End, Invalid, KeyError, Lease, OnBad, Outcome, Patterns, Reason, Released,
-    Request, Scope, StorageError,
+    BreakerChange, Doubt, End, Flow, Invalid, KeyError, Lease, Mode, OnBad, Origin, Outcome,
+    Patterns, Reason, Released, Request, Scope, StorageError, Verdicts, names,
 };
 pub use runtime::{Runtime, RuntimeConfig};
+pub use session::StickyPolicy;
+
+/// The Rust that the documentation shows compiles.
+#[cfg(doctest)]
+mod shown {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/embedding.md")]
+    struct Embedding;
+}

@@ -5,7 +5,8 @@ use std::time::Duration;
 /// What an instance of a plugin may use. What goes beyond costs the call, and the instance that made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How long a call may run before it traps. Counted in steps of 10 ms.
+    /// How long a call may run before it traps, the time that it waits for others included. It is looked at every 10 ms,
+    /// beginning up to 10 ms after the call has; on a networked storage, when the call begins.
     pub call_timeout: Duration,
     /// How many bytes of memory it may have. The plugin built in starts with 17 pages, 1.1 MB, most of it
     /// stack that is never touched.

@@ -75,6 +75,13 @@ pub(crate) struct View {
 }
 
 impl View {
+    fn of(shared: &Arc<Shared>, members: &Arc<Members>) -> Arc<Self> {
+        Arc::new(Self {
+            shared: shared.clone(),
+            members: members.clone(),
+        })
+    }
+
     pub(crate) fn place(&self, id: &Uuid) -> Option<usize> {
         self.members.places.get(id).copied()
     }
@@ -86,39 +93,46 @@ impl View {
 
 /// The views of the threads, and the lock of those who change them.
 pub(crate) struct Views {
-    current: ArcSwap<Box<[Arc<View>]>>,
+    /// One for each instance. A tenant that was not asked for a while is in no cache: the fewer steps to a proxy, the
+    /// better.
+    current: Box<[ArcSwap<View>]>,
     changing: Mutex<()>,
 }
 
 impl Views {
     fn new(shared: &Arc<Shared>) -> Self {
+        let members = Arc::new(Members::default());
+        let view = |_| ArcSwap::new(View::of(shared, &members));
         Self {
-            current: ArcSwap::from_pointee(Self::of(shared, Members::default())),
+            current: (0..shared.decisions.count()).map(view).collect(),
             changing: Mutex::new(()),
         }
     }
 
-    fn of(shared: &Arc<Shared>, members: Members) -> Box<[Arc<View>]> {
-        let members = Arc::new(members);
-        let view = |_| {
-            let (shared, members) = (shared.clone(), members.clone());
-            Arc::new(View { shared, members })
-        };
-        (0..shared.decisions.count()).map(view).collect()
-    }
-
     fn set(&self, shared: &Arc<Shared>, members: Members) {
-        self.current.store(Arc::new(Self::of(shared, members)));
+        let members = Arc::new(members);
+        for view in &self.current {
+            view.store(View::of(shared, &members));
+        }
     }
 
     fn members(&self) -> Arc<Members> {
-        self.current.load()[0].members.clone()
+        self.current[0].load().members.clone()
     }
 
     /// This thread's.
     fn own(&self) -> Arc<View> {
-        let views = self.current.load();
-        views[home() % views.len()].clone()
+        self.current[home() % self.current.len()].load_full()
+    }
+}
+
+impl Drop for Views {
+    /// The last clone of the manager is gone. Handles may be out for as long as a tunnel is open: they keep what it takes
+    /// to release them, and no instance.
+    fn drop(&mut self) {
+        if let Some(view) = self.current.first() {
+            view.load().shared.decisions.retire();
+        }
     }
 }
 

@@ -4,29 +4,35 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use remora_core::Storage;
+use remora_core::{Storage, bounded};
 use tokio::time::Instant;
 use wasmtime::component::InstancePre;
 use wasmtime::{Store, StoreLimits, StoreLimitsBuilder};
 
 use crate::bindings::PluginPre;
 use crate::clock::Clock;
+use crate::epoch::{self, Epoch, Watched};
 use crate::error::PluginError;
 use crate::imports::{Allowance, HostState};
 use crate::instance::Instance;
 use crate::limits::Limits;
 use crate::remote::{RemoteInstance, RemoteState};
-use crate::runtime::{EPOCH, Runtime};
+use crate::runtime::Runtime;
 use crate::storage::RemoteStorage;
-use crate::text::bounded;
 
 /// A compiled plugin, ready to be instantiated any number of times. Cheap to clone.
 #[derive(Clone)]
 pub struct Plugin {
-    pre: Arc<PluginPre<HostState>>,
-    /// The same, for storage behind a network.
-    remote_pre: InstancePre<RemoteState>,
+    code: Arc<Code>,
     limits: Limits,
+}
+
+/// What was compiled. All plugins of the same bytes in a runtime have it together.
+pub(crate) struct Code {
+    pub(crate) pre: PluginPre<HostState>,
+    /// The same, for storage behind a network.
+    pub(crate) remote_pre: InstancePre<RemoteState>,
+    pub(crate) epoch: Epoch,
 }
 
 impl fmt::Debug for Plugin {
@@ -38,10 +44,9 @@ impl fmt::Debug for Plugin {
 }
 
 impl Plugin {
-    pub(crate) fn new(pre: PluginPre<HostState>, remote_pre: InstancePre<RemoteState>) -> Self {
+    pub(crate) fn new(code: Arc<Code>) -> Self {
         Self {
-            pre: Arc::new(pre),
-            remote_pre,
+            code,
             limits: Limits::default(),
         }
     }
@@ -113,18 +118,18 @@ impl Plugin {
             clock,
             storage,
             limits: self.store_limits(),
-            imports: Allowance::new(self.limits.import_calls),
+            allowance: Allowance::new(&self.limits),
         };
-        let mut store = Store::new(self.pre.engine(), state);
+        let mut store = Store::new(self.code.pre.engine(), state);
         store.limiter(|state| &mut state.limits);
         store.set_hostcall_fuel(self.limits.transfer);
-        let ticks = self.ticks();
-        store.set_epoch_deadline(ticks);
+        epoch::limit(&mut store, epoch::yield_thread);
         let exports = self
+            .code
             .pre
             .instantiate(&mut store)
             .map_err(|error| PluginError::Start(bounded(&error.root_cause().to_string())))?;
-        Ok(Instance::new(store, exports, ticks))
+        Ok(Instance::new(store, exports))
     }
 
     /// [`Plugin::instantiate`] on a storage that calls wait for.
@@ -137,19 +142,19 @@ impl Plugin {
             clock,
             storage,
             limits: self.store_limits(),
-            imports: Allowance::new(self.limits.import_calls),
+            allowance: Allowance::new(&self.limits),
             deadline: Instant::now(),
             snapshot: None,
         };
-        let mut store = Store::new(self.remote_pre.engine(), state);
+        let mut store = Store::new(self.code.remote_pre.engine(), state);
         store.limiter(|state| &mut state.limits);
         store.set_hostcall_fuel(self.limits.transfer);
-        store.set_epoch_deadline(self.ticks());
+        epoch::limit(&mut store, epoch::yield_task);
         let failed =
             |error: wasmtime::Error| PluginError::Start(bounded(&error.root_cause().to_string()));
-        let instance = self.remote_pre.instantiate_async(&mut store).await;
+        let instance = self.code.remote_pre.instantiate_async(&mut store).await;
         let instance = instance.map_err(failed)?;
-        RemoteInstance::new(store, &instance, self.ticks()).map_err(failed)
+        RemoteInstance::new(store, &instance).map_err(failed)
     }
 
     fn store_limits(&self) -> StoreLimits {
@@ -159,11 +164,8 @@ impl Plugin {
             .build()
     }
 
-    /// How many ticks of the epoch a call may last.
-    fn ticks(&self) -> u64 {
-        let timeout = self.limits.call_timeout.as_millis();
-        let ticks = u64::try_from(timeout.div_ceil(EPOCH.as_millis()));
-        // One more: the first tick may come at once.
-        ticks.unwrap_or(u64::MAX).saturating_add(1)
+    /// Until the answer is dropped, its calls let other threads run more often.
+    pub(crate) fn watch(&self) -> Watched<'_> {
+        self.code.epoch.watch()
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::num::NonZeroU32;
 
-use url::Url;
+use url::{Position, Url};
 use uuid::Uuid;
 
 use crate::credentials::{Credentials, Parts};
@@ -108,6 +108,10 @@ fn without_credentials(url: &str) -> String {
     match Url::parse(url) {
         // `user:password@host:80` is a URL, of the scheme `user`: nothing of it can be shown.
         Ok(url) if !url.has_host() => "(a URL without `scheme://`)".into(),
+        // `http://http://user:password@host` has the host `http` and all the rest as its path.
+        Ok(url) if url[Position::AfterPort..].contains('@') => {
+            "(a URL with an `@` behind its host)".into()
+        }
         Ok(mut url) => {
             // Both fail for URLs that cannot have credentials, and then there is nothing to hide.
             let _ = url.set_username("");
@@ -361,6 +365,7 @@ mod tests {
             ("user:s3cret@host:80", ProxyType::Http),
             ("http://:s3cret@host:80", ProxyType::Http),
             ("http://user:s3cret@host/?q", ProxyType::Http),
+            ("http://http://user:s3cret@host:80", ProxyType::Http),
         ] {
             let proxy = Proxy {
                 proxy_type,

@@ -21,14 +21,14 @@ use parking_lot::RwLock;
 use remora_core::{Config, Grant, Lease, Outcome, ProxySpec, Released, Request, StorageError};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::contract::Pages;
 use crate::error::{CallError, Error};
-use crate::instances::Wanted;
+use crate::instances::{Wanted, session_pages};
 use crate::plugin::Plugin;
 use crate::storage::RemoteStorage;
 pub(crate) use imports::{RemoteState, link};
@@ -110,8 +110,13 @@ impl RemoteInstances {
         self.pool.count()
     }
 
+    /// Gives back the room that instances take. The leases that are out can still be released.
+    pub(crate) fn retire(&self) {
+        self.pool.retire();
+    }
+
     pub(crate) fn session_pages(&self) -> Pages {
-        self.wanted.read().0.session_pages()
+        session_pages(self.wanted.read().0.config.max_sessions)
     }
 
     pub(crate) async fn acquire(self: &Arc<Self>, request: &Request<'_>) -> Result<Grant, Error> {
@@ -122,7 +127,7 @@ impl RemoteInstances {
             // The same key on the same instance: it has a good guess where the key is bound to.
             let place = this.place(&request.target);
             let granted = this
-                .call(place, move |i| Box::pin(i.acquire(request)))
+                .decide(place, move |i| Box::pin(i.acquire(request)))
                 .await;
             // Dropped on the way, it goes back.
             let _ = sender.send(granted.map(|grant| Delivery {
@@ -213,7 +218,9 @@ impl RemoteInstances {
         note: impl FnOnce(&mut Wanted),
     ) -> Result<T, Error> {
         let _in_turn = self.telling.lock().await;
-        let answer = self.run(f).await;
+        let this = self.clone();
+        let task = self.runtime.spawn(async move { this.call(0, f).await });
+        let answer = task.await.unwrap_or_else(|_| Err(unavailable()));
         let mut wanted = self.wanted.write();
         if answer.is_ok() {
             note(&mut wanted.0);
@@ -229,8 +236,23 @@ impl RemoteInstances {
         f: impl FnOnce(&mut RemoteInstance) -> Calling<'_, T> + Send + 'static,
     ) -> Result<T, Error> {
         let this = self.clone();
-        let task = self.runtime.spawn(async move { this.call(0, f).await });
+        let task = self.runtime.spawn(async move { this.decide(0, f).await });
         task.await.unwrap_or_else(|_| Err(unavailable()))
+    }
+
+    /// [`call`](Self::call) for what looks at the time: not before the fleet's is known.
+    async fn decide<T>(
+        &self,
+        place: usize,
+        f: impl FnOnce(&mut RemoteInstance) -> Calling<'_, T> + Send + 'static,
+    ) -> Result<T, Error> {
+        if self.storage.now_ms().is_none() {
+            let known = timeout(self.patience, self.storage.time_known()).await;
+            known
+                .unwrap_or(Err(StorageError::Unavailable))
+                .map_err(Error::Storage)?;
+        }
+        self.call(place, f).await
     }
 
     /// Runs a call on an instance that nobody else is using, the one at `place` if it is free.

@@ -4,23 +4,21 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::thread;
-use std::time::Duration;
 
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use remora_core::bounded;
+
 use crate::bindings::PluginPre;
 use crate::code_cache::CodeCache;
 use crate::compiler::settings;
+use crate::epoch::Epoch;
 use crate::error::PluginError;
 use crate::imports;
-use crate::plugin::Plugin;
+use crate::loaded::Loaded;
+use crate::plugin::{Code, Plugin};
 use crate::remote;
-use crate::text::bounded;
-
-/// How often the epoch moves: the grain of [`Limits::call_timeout`](crate::Limits::call_timeout).
-pub(crate) const EPOCH: Duration = Duration::from_millis(10);
 
 /// What a component may be made of, so that no plugin takes the places of others. Components that
 /// wit-component makes of a module have up to 4 core instances, 1 memory and 2 tables; those of
@@ -63,7 +61,9 @@ pub struct Runtime(Arc<Inner>);
 
 struct Inner {
     engine: Engine,
+    epoch: Epoch,
     config: RuntimeConfig,
+    loaded: Loaded<Code>,
     builtin: OnceLock<Result<Plugin, PluginError>>,
     builtin_with_sites: OnceLock<Result<Plugin, PluginError>>,
 }
@@ -100,20 +100,13 @@ impl Runtime {
         }
         let engine =
             Engine::new(&settings).map_err(|error| PluginError::Runtime(format!("{error:#}")))?;
-        let weak = engine.weak();
-        thread::Builder::new()
-            .name("remora-epoch".into())
-            .spawn(move || {
-                while let Some(engine) = weak.upgrade() {
-                    engine.increment_epoch();
-                    drop(engine);
-                    thread::sleep(EPOCH);
-                }
-            })
-            .map_err(|error| PluginError::Runtime(error.to_string()))?;
+        let epoch =
+            Epoch::start(&engine).map_err(|error| PluginError::Runtime(error.to_string()))?;
         Ok(Self(Arc::new(Inner {
             engine,
+            epoch,
             config,
+            loaded: Loaded::default(),
             builtin: OnceLock::new(),
             builtin_with_sites: OnceLock::new(),
         })))
@@ -130,7 +123,8 @@ impl Runtime {
         runtime.clone()
     }
 
-    /// Compiles a component of the world `remora:egress/plugin`.
+    /// Compiles a component of the world `remora:egress/plugin`, unless a plugin of the same bytes is in use:
+    /// then both have one copy of the code.
     ///
     /// # Errors
     ///
@@ -141,14 +135,28 @@ impl Runtime {
         if size > config.component_size {
             return Err(too_large(size, config.component_size));
         }
-        if let Some(cache) = &config.cache {
-            cache.fill(engine, bytes)?;
-        }
-        self.link(bytes)
+        let code = self.0.loaded.get(bytes, || {
+            if let Some(cache) = &config.cache {
+                cache.fill(engine, bytes)?;
+            }
+            self.link(bytes)
+        })?;
+        Ok(Plugin::new(code))
+    }
+
+    /// One that comes with the library.
+    fn own(&self, bytes: &[u8]) -> Result<Plugin, PluginError> {
+        let code = self.0.loaded.get(bytes, || {
+            if let Some(cache) = &self.0.config.cache {
+                cache.fill_here(&self.0.engine, bytes)?;
+            }
+            self.link(bytes)
+        })?;
+        Ok(Plugin::new(code))
     }
 
     /// The component is one that may be compiled in this process, or was compiled already.
-    fn link(&self, bytes: &[u8]) -> Result<Plugin, PluginError> {
+    fn link(&self, bytes: &[u8]) -> Result<Code, PluginError> {
         let engine = &self.0.engine;
         let component =
             Component::from_binary(engine, bytes).map_err(|error| compile_error(&error))?;
@@ -168,7 +176,11 @@ impl Runtime {
         let mut linker = Linker::new(engine);
         remote::link(&mut linker).map_err(world)?;
         let remote_pre = linker.instantiate_pre(&component).map_err(world)?;
-        Ok(Plugin::new(PluginPre::new(pre).map_err(world)?, remote_pre))
+        Ok(Code {
+            pre: PluginPre::new(pre).map_err(world)?,
+            remote_pre,
+            epoch: self.0.epoch.clone(),
+        })
     }
 
     /// Reads a file and compiles it, see [`Runtime::load`].
@@ -177,9 +189,27 @@ impl Runtime {
     ///
     /// [`PluginError`], as there, and when the file cannot be read.
     pub fn load_file(&self, path: impl AsRef<Path>) -> Result<Plugin, PluginError> {
-        let path = path.as_ref();
+        self.load(&self.read(path.as_ref())?)
+    }
+
+    /// Whether a [`CodeCache`] keeps what its [`Compiler`](crate::Compiler) has made of a file: loading it takes
+    /// milliseconds.
+    pub fn has_code_of(&self, path: impl AsRef<Path>) -> bool {
+        let Some(cache) = &self.0.config.cache else {
+            return false;
+        };
+        let bytes = self.read(path.as_ref());
+        bytes.is_ok_and(|bytes| cache.has(&self.0.engine, &bytes))
+    }
+
+    /// A file that may be a component.
+    fn read(&self, path: &Path) -> Result<Vec<u8>, PluginError> {
         let limit = self.0.config.component_size;
         let read = || {
+            // What is no file may never give a byte, not even an end.
+            if !std::fs::metadata(path)?.is_file() {
+                return Err(std::io::Error::other("it is not a regular file"));
+            }
             let file = File::open(path)?;
             let size = file.metadata()?.len();
             let mut bytes = Vec::new();
@@ -196,7 +226,7 @@ impl Runtime {
         if size > limit {
             return Err(too_large(size, limit));
         }
-        self.load(&bytes)
+        Ok(bytes)
     }
 
     /// The plugin built in, without the public suffix list. Compiled once.
@@ -205,7 +235,7 @@ impl Runtime {
     ///
     /// [`PluginError`] when this machine cannot run WebAssembly.
     pub fn builtin(&self) -> Result<Plugin, PluginError> {
-        let load = || self.link(remora_artifacts::PLUGIN);
+        let load = || self.own(remora_artifacts::PLUGIN);
         self.0.builtin.get_or_init(load).clone()
     }
 
@@ -215,7 +245,7 @@ impl Runtime {
     ///
     /// As [`Runtime::builtin`].
     pub fn builtin_with_sites(&self) -> Result<Plugin, PluginError> {
-        let load = || self.link(remora_artifacts::PLUGIN_WITH_SITES);
+        let load = || self.own(remora_artifacts::PLUGIN_WITH_SITES);
         self.0.builtin_with_sites.get_or_init(load).clone()
     }
 }

@@ -4,7 +4,10 @@
 
 use remora_artifacts::{PLUGIN, PLUGIN_PATH, PLUGIN_WITH_SITES, TRAPPING_PLUGIN};
 use remora_host::session::StickyPolicy;
-use remora_host::{Error, Plugin, PluginError, Proxy, ProxyConfig, ProxyManager, Reason, Scope};
+use remora_host::{
+    BreakerChange, BreakerConfig, Error, Outcome, Plugin, PluginError, Proxy, ProxyConfig,
+    ProxyManager, Reason, Runtime, RuntimeConfig, Scope,
+};
 use wasmtime::component::{Component, types::ComponentItem};
 
 /// Without the public suffix list; the limit.
@@ -176,4 +179,35 @@ async fn the_scope_site_is_served_by_the_plugin_that_has_the_list() {
         error.to_string().starts_with("`sticky.scope` is `site`"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn managers_that_are_gone_take_no_places_while_their_leases_are_out() {
+    // Places for two managers at a time.
+    let runtime = Runtime::new(RuntimeConfig {
+        instances: 2,
+        ..RuntimeConfig::default()
+    });
+    let plugin = runtime.unwrap().load_file(PLUGIN_PATH).unwrap();
+    let mut out = Vec::new();
+    for _ in 0..200 {
+        let config = ProxyConfig {
+            breaker: BreakerConfig {
+                open_threshold: 1,
+                ..BreakerConfig::default()
+            },
+            ..ProxyConfig::default()
+        };
+        let builder = ProxyManager::builder()
+            .plugin(plugin.clone())
+            .config(config);
+        let manager = builder.instances(1).build().unwrap();
+        let proxy = Proxy::from_url("http://192.0.2.1:8080").unwrap();
+        manager.add_proxy(proxy).await.unwrap();
+        out.push(manager.acquire_proxy().await.unwrap());
+    }
+    for handle in out {
+        let released = handle.release(Outcome::Failure).await.unwrap();
+        assert_eq!(released.breaker, BreakerChange::Opened);
+    }
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use remora_host::session::StickyPolicy;
 use remora_host::storage::{RedisOptions, RedisStorage};
@@ -15,8 +15,10 @@ use remora_host::{
     SystemClock,
 };
 
-use super::check::Settings;
-use super::history::{Change, Line};
+use remora_test_support::check::Settings;
+use remora_test_support::dice::Dice;
+use remora_test_support::history::{Change, Line};
+use remora_test_support::micros;
 
 const URL: &str = "REMORA_TEST_FLEET_URL";
 const SKEW: &str = "REMORA_TEST_FLEET_SKEW_MS";
@@ -47,11 +49,6 @@ impl Clock for Skewed {
     }
 }
 
-pub fn micros() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    u64::try_from(now.as_micros()).unwrap()
-}
-
 fn write(line: &Line) {
     let mut text = serde_json::to_string(line).unwrap();
     text.push('\n');
@@ -65,18 +62,6 @@ fn write(line: &Line) {
 fn is_bad(proxy: u64) -> bool {
     let second = micros() / 1_000_000;
     (second / 2) % (PROXIES * 2) == proxy * 2
-}
-
-/// Numbers that look random.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
 }
 
 /// Not a test: the process.
@@ -122,7 +107,7 @@ async fn work() {
     for w in 0..WORKERS {
         let (manager, next) = (manager.clone(), next.clone());
         tokio::spawn(async move {
-            let mut dice = Dice((seed << 8 | w).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+            let mut dice = Dice::new(seed << 8 | w);
             loop {
                 request(&manager, &next, &mut dice).await;
             }

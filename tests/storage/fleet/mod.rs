@@ -1,18 +1,18 @@
 //! The fleet proof: three members on one store, faults, and a program that checks what they were told.
 
-mod check;
-mod history;
 mod member;
 
 use std::thread;
 use std::time::Duration;
 
-use crate::cluster::Cluster;
-use crate::relay::Relay;
-use crate::servers::{Server, until};
-use check::{Broken, Checked, check};
-use history::{Line, Request, requests};
-use member::{Member, micros, settings};
+use remora_test_support::check::{Broken, Checked, check};
+use remora_test_support::cluster::Cluster;
+use remora_test_support::history::{Line, Request, requests};
+use remora_test_support::relay::Relay;
+use remora_test_support::server::Server;
+use remora_test_support::{micros, until};
+
+use member::{Member, settings};
 
 /// By how many milliseconds the members' own clocks are wrong.
 const SKEWS: [i64; 3] = [0, 180_000, -240_000];

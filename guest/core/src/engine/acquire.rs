@@ -178,7 +178,7 @@ impl<S: Storage> Engine<S> {
                     return Err(AcquireError::SessionLost {
                         end,
                         // Its idle time goes on; a release that ended it has set it to the expiry.
-                        retry_after_ms: session.idle_at - now,
+                        retry_after_ms: session.idle_at.saturating_sub(now),
                     });
                 }
                 Standing::Ended(session, end) => (Some((session.proxy, end)), Reason::Rebound(end)),
@@ -322,6 +322,7 @@ impl<S: Storage> Engine<S> {
         let mut avoid = Avoid {
             previous: previous.map(|(proxy, _)| proxy),
             tried: request.tried,
+            aside: &self.aside,
             blocked_for: (!key.is_empty()).then_some(key),
         };
         for _ in 0..ATTEMPTS {
@@ -342,9 +343,12 @@ impl<S: Storage> Engine<S> {
             let picked = rotation::pick(self.config.strategy, &mut field)?;
             let (Some(proxy), Some(seen)) = (picked, field.admitted) else {
                 if field.left_aside {
-                    // Every other one is refused: what was left aside is better than nothing. First the proxy
-                    // of a session that came to its planned end, which has done nothing wrong.
-                    if !came_to_its_end || avoid.previous.take().is_none() {
+                    // Every other one is refused: what was left aside is better than nothing. First what a
+                    // plugin would rather not have; then the proxy of a session that came to its planned end,
+                    // which has done nothing wrong.
+                    if !avoid.aside.is_empty() {
+                        avoid.aside = &[];
+                    } else if !came_to_its_end || avoid.previous.take().is_none() {
                         avoid = Avoid::default();
                     }
                     continue;

@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Engine, Outcome, Permit, Released, Request};
+use super::{Engine, Outcome, Permit, Request};
 use crate::breaker::{Breaker, Change, Pass};
 use crate::draw::Draw;
 use crate::error::KeyError;
@@ -25,6 +25,23 @@ pub struct Detour<'a> {
     pub passed: &'a [ProxyId],
     /// The proxy that was tried last.
     pub served: ProxyId,
+}
+
+/// What the end of a detour did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Detoured {
+    /// Whether the lease's session has ended or moved. `false` for a lease of an older generation.
+    pub ended_session: bool,
+    /// The breakers that it changed, in the order of the way.
+    pub breakers: Vec<(ProxyId, Change)>,
+}
+
+impl Detoured {
+    fn changed(&mut self, proxy: ProxyId, change: Change) {
+        if change != Change::None {
+            self.breakers.push((proxy, change));
+        }
+    }
 }
 
 impl<S: Storage> Engine<S> {
@@ -69,6 +86,7 @@ impl<S: Storage> Engine<S> {
                 avoid: Avoid {
                     previous: None,
                     tried: &tried,
+                    aside: &[],
                     blocked_for: (!self.key.is_empty()).then_some(&*self.key),
                 },
                 now,
@@ -111,30 +129,36 @@ impl<S: Storage> Engine<S> {
         key: &str,
         detour: Detour<'_>,
         outcome: Outcome,
-    ) -> Result<Released, StorageError> {
+    ) -> Result<Detoured, StorageError> {
         let released = self.settle(now, permit, key, Outcome::Failure)?;
+        let mut detoured = Detoured {
+            ended_session: released.ended_session,
+            ..Detoured::default()
+        };
+        detoured.changed(permit.proxy, released.breaker);
+        let policy = &self.config.breaker;
+        let failed = |breaker: &Breaker, pass| breaker.failed(now, pass, policy);
         for passed in detour.passed {
-            self.tell(permit, passed, |b, pass| {
-                b.failed(now, pass, &self.config.breaker)
-            })?;
+            detoured.changed(*passed, self.tell(permit, passed, failed)?);
         }
+        let served = detour.served;
         match outcome {
             Outcome::Success => {
-                let era = self.tell(permit, &detour.served, |b, pass| b.succeeded(pass))?;
-                if let Some(era) = era.filter(|_| released.ended_session) {
+                let change = self.tell(permit, &served, |b, pass| b.succeeded(pass))?;
+                detoured.changed(served, change);
+                if let Some(era) = self.closed(&served)?.filter(|_| released.ended_session) {
                     let ticket = Draw::take(&self.storage, now)?;
                     table::move_ended(&self.storage, key, permit.generation, |session| {
-                        session.moved(detour.served, ticket, era, now)
+                        session.moved(served, ticket, era, now)
                     })?;
                 }
             }
             Outcome::Failure => {
-                self.tell(permit, &detour.served, |b, pass| {
-                    b.failed(now, pass, &self.config.breaker)
-                })?;
+                let change = self.tell(permit, &served, failed)?;
+                detoured.changed(served, change);
             }
             Outcome::Blocked => {
-                if let Some(i) = self.pool.find(&detour.served)
+                if let Some(i) = self.pool.find(&served)
                     && key::is_well_formed(key)
                 {
                     self.remember_block(now, &self.pool.get(i).key, key)?;
@@ -142,30 +166,36 @@ impl<S: Storage> Engine<S> {
             }
             Outcome::Cancelled => {}
         }
-        Ok(released)
+        Ok(detoured)
     }
 
-    /// Tells a proxy's breaker what a request without a lease of its own met: heard while it is closed.
-    /// Answers with the breaker's era if it is, and `None` for a proxy that is gone.
+    /// Tells a proxy's breaker what a request without a lease of its own met: heard while it is closed, and
+    /// not at all by a proxy that is gone.
     fn tell(
         &self,
         permit: &Permit,
         proxy: &ProxyId,
         verdict: impl Fn(&Breaker, Pass) -> Option<(Breaker, Change)>,
-    ) -> Result<Option<u32>, StorageError> {
+    ) -> Result<Change, StorageError> {
         let Some(i) = self.pool.find(proxy) else {
-            return Ok(None);
+            return Ok(Change::None);
         };
-        let key = &self.pool.get(i).key;
-        gate::report(&self.storage, key, |breaker| {
+        gate::report(&self.storage, &self.pool.get(i).key, |breaker| {
             let pass = Pass {
                 era: breaker.era,
                 probe: false,
                 since: permit.acquired_at,
             };
             verdict(breaker, pass)
-        })?;
-        let breaker = gate::look(&self.storage, key)?.breaker;
+        })
+    }
+
+    /// The era of a proxy's breaker if it is closed; `None` for a proxy that is gone.
+    fn closed(&self, proxy: &ProxyId) -> Result<Option<u32>, StorageError> {
+        let Some(i) = self.pool.find(proxy) else {
+            return Ok(None);
+        };
+        let breaker = gate::look(&self.storage, &self.pool.get(i).key)?.breaker;
         Ok(breaker.is_closed().then_some(breaker.era))
     }
 }

@@ -53,6 +53,8 @@ pub(crate) struct Avoid<'a> {
     pub(crate) previous: Option<ProxyId>,
     /// The proxies that the request has tried already.
     pub(crate) tried: &'a [ProxyId],
+    /// The proxies that a plugin would rather not have.
+    pub(crate) aside: &'a [ProxyId],
     /// The session key whose target may have blocked some.
     pub(crate) blocked_for: Option<&'a str>,
 }
@@ -89,7 +91,8 @@ impl<S: Storage> Field<'_, S> {
             return false;
         }
         let id = self.pool.get(i).id;
-        if self.avoid.previous == Some(id) || self.avoid.tried.contains(&id) {
+        let avoid = &self.avoid;
+        if avoid.previous == Some(id) || avoid.tried.contains(&id) || avoid.aside.contains(&id) {
             self.left_aside = true;
             return false;
         }

@@ -185,6 +185,31 @@ fn what_a_request_has_tried_is_left_aside_while_another_proxy_is_admitted() {
     assert_eq!(pick(&[one, two, three]), two);
 }
 
+#[test]
+fn what_a_plugin_leaves_aside_gets_no_session_while_another_proxy_is_admitted() {
+    let world = World::new(domain(1_000), 2);
+    let mut client = world.client();
+    let [one, two] = [proxy(1), proxy(2)];
+    assert_eq!(client.acquire("live.example").lease.proxy, one);
+    client.engine.leave_aside(vec![one]);
+    for host in ["a.example", "b.example", "c.example"] {
+        assert_eq!(client.acquire(host).lease.proxy, two);
+    }
+    // The session that is there stays.
+    assert_eq!(client.acquire("live.example").reason, Reason::Hit);
+    // The only one left besides is one that this request has tried: that is the worse of the two.
+    let request = Request {
+        target: "d.example",
+        tried: &[two],
+        ..Request::default()
+    };
+    assert_eq!(client.try_request(&request).unwrap().lease.proxy, one);
+    // All of them: better one of those than none.
+    client.engine.leave_aside(vec![one, two]);
+    let [last, other] = ["e.example", "f.example"].map(|host| client.acquire(host).lease.proxy);
+    assert_ne!(last, other);
+}
+
 /// The fence must hold across a store that was lost, too: generations come from the clock then.
 #[test]
 fn a_lease_from_before_the_store_was_lost_kills_nothing() {

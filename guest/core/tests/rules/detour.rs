@@ -1,7 +1,7 @@
 //! A request that a host served through another proxy on its own.
 
 use proptest::prelude::*;
-use remora_core::{Detour, End, Lease, OnBad, Outcome, Reason, Request};
+use remora_core::{BreakerChange, Detour, Detoured, End, Lease, OnBad, Outcome, Reason, Request};
 
 use crate::support::{Client, World, domain, proxy};
 
@@ -19,7 +19,13 @@ fn fallbacks(client: &Client<'_>, world: &World, lease: &Lease) -> Vec<u128> {
     ids.iter().map(|id| id.as_u128()).collect()
 }
 
-fn detour(world: &World, client: &mut Client<'_>, lease: &Lease, way: &[u128], outcome: Outcome) {
+fn detour(
+    world: &World,
+    client: &mut Client<'_>,
+    lease: &Lease,
+    way: &[u128],
+    outcome: Outcome,
+) -> Detoured {
     let way: Vec<_> = way.iter().map(|n| proxy(*n)).collect();
     let (served, passed) = way.split_last().unwrap();
     let detour = Detour {
@@ -30,7 +36,7 @@ fn detour(world: &World, client: &mut Client<'_>, lease: &Lease, way: &[u128], o
     client
         .engine
         .detour(now, &lease.permit, &lease.key, detour, outcome)
-        .unwrap();
+        .unwrap()
 }
 
 #[test]
@@ -86,6 +92,22 @@ fn every_proxy_that_was_passed_has_failed_and_the_one_that_served_has_not() {
     detour(&world, &mut client, &lease, &[3, 4], Outcome::Failure);
     let open: Vec<bool> = (1..=4).map(|n| !client.status(n).available).collect();
     assert_eq!(open, [true, true, true, true]);
+}
+
+#[test]
+fn every_breaker_that_a_detour_opens_is_told_of() {
+    let mut config = domain(100);
+    config.breaker.open_threshold = 1;
+    let world = World::new(config, 4);
+    let mut client = world.client();
+    let lease = client.acquire(SHOP).lease;
+    let opened = |n| (proxy(n), BreakerChange::Opened);
+    let first = detour(&world, &mut client, &lease, &[2, 3], Outcome::Success);
+    assert_eq!(first.breakers, [opened(1), opened(2)]);
+    assert!(first.ended_session);
+    let second = detour(&world, &mut client, &lease, &[2, 3], Outcome::Failure);
+    assert_eq!(second.breakers, [opened(3)], "the others are open already");
+    assert!(!second.ended_session);
 }
 
 #[test]
@@ -145,6 +167,8 @@ proptest! {
             world.advance(30_000);
         }
         let mut got = fallbacks(&client, &world, &lease);
+        // The next request of the session, a little later.
+        world.advance(1);
         let mut other = world.client();
         let again = other.acquire(SHOP).lease;
         prop_assert_eq!(&fallbacks(&other, &world, &again), &got);

@@ -48,7 +48,7 @@ pub fn run(port: u16) {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
         socket
-            .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+            .bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
             .unwrap();
         let listener = socket.listen(4_096).unwrap();
         loop {

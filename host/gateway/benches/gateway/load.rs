@@ -12,7 +12,7 @@ use crate::subject::{OTHERS_CORE, myself, read_head};
 const CLIENTS: usize = 32;
 
 /// How many targets there are.
-const HOSTS: usize = 1_000;
+pub const HOSTS: usize = 1_000;
 
 pub const REQUEST: &str = "GET http://host-0.example/ HTTP/1.1\r\nHost: host-0.example\r\n\
                            User-Agent: bench\r\nAccept: */*\r\n\r\n";
@@ -37,14 +37,17 @@ pub fn from_another_process(kind: &str, port: u16, length: Duration) -> (u64, f6
     (count.parse().unwrap(), seconds.parse().unwrap())
 }
 
-/// Requests on connections that are kept, a target after the other.
-pub fn requests(port: u16, seconds: u64) {
+/// A request for one of the hosts.
+pub fn to_host(i: usize) -> String {
+    REQUEST.replace("host-0", &format!("host-{i}"))
+}
+
+/// Requests on connections that are kept, one after the other.
+pub fn requests(port: u16, seconds: u64, request: impl Fn(usize) -> String + Sync) {
     run(seconds, |client, done, until| {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
         stream.set_nodelay(true).unwrap();
-        let requests: Vec<String> = (0..HOSTS)
-            .map(|i| REQUEST.replace("host-0", &format!("host-{i}")))
-            .collect();
+        let requests: Vec<String> = (0..HOSTS).map(&request).collect();
         for i in client.. {
             if Instant::now() > until {
                 return;
@@ -52,6 +55,23 @@ pub fn requests(port: u16, seconds: u64) {
             stream.write_all(requests[i % HOSTS].as_bytes()).unwrap();
             read_response(&mut stream);
             done.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+}
+
+/// One request for each of so many domains.
+pub fn domains(port: u16, first: usize, count: usize) {
+    thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            scope.spawn(move || {
+                let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+                stream.set_nodelay(true).unwrap();
+                for i in (first + client..first + count).step_by(CLIENTS) {
+                    let request = REQUEST.replace("host-0", &format!("domain-{i}"));
+                    stream.write_all(request.as_bytes()).unwrap();
+                    read_response(&mut stream);
+                }
+            });
         }
     });
 }

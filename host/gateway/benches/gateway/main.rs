@@ -7,11 +7,13 @@
 #![allow(missing_docs, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod envoy;
 mod far;
 mod load;
 mod measure;
 mod storage;
 mod subject;
+mod tenants;
 
 use std::time::Duration;
 
@@ -36,12 +38,29 @@ fn main() {
         ["serve", how, config] => return subject::serve(how, config),
         ["far", port] => return far::run(port.parse().unwrap()),
         ["requests", port, seconds] => {
-            return load::requests(port.parse().unwrap(), seconds.parse().unwrap());
+            let (port, seconds) = (port.parse().unwrap(), seconds.parse().unwrap());
+            return load::requests(port, seconds, load::to_host);
+        }
+        [tenants::ONE, port, seconds] => {
+            let (port, seconds) = (port.parse().unwrap(), seconds.parse().unwrap());
+            return load::requests(port, seconds, |i| tenants::request(0, i));
+        }
+        [tenants::ALL, port, seconds] => {
+            let (port, seconds) = (port.parse().unwrap(), seconds.parse().unwrap());
+            return load::requests(port, seconds, |i| tenants::request(i, i));
+        }
+        ["domains", port, first, count] => {
+            let (first, count) = (first.parse().unwrap(), count.parse().unwrap());
+            return load::domains(port.parse().unwrap(), first, count);
         }
         ["tunnels", port, seconds] => {
             return load::tunnels(port.parse().unwrap(), seconds.parse().unwrap());
         }
+        ["tenants", ..] => return tenants::compare(),
         ["storage", ..] => return storage::compare(),
+        ["envoy", "domains", ..] => return envoy::domains(),
+        ["envoy", "kept", ..] => return envoy::compare(true),
+        ["envoy", ..] => return envoy::compare(false),
         _ => {}
     }
     rlimit::increase_nofile_limit(20_000).unwrap();

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use remora::config;
 use remora::server::Server;
+use remora::tenants::Tenants;
 
 use crate::load::{self, Turn};
 use crate::measure::{cpu_ns, resident};
@@ -61,13 +62,18 @@ pub fn wait_for(port: u16) {
 
 impl Subject {
     pub fn haproxy(dir: &Path, far: u16) -> Self {
+        let backend = format!("default_backend out\nbackend out\n  server far 127.0.0.1:{far}\n");
+        Self::haproxy_with(dir, &backend)
+    }
+
+    /// `backends`: where requests go, in HAProxy's words.
+    pub fn haproxy_with(dir: &Path, backends: &str) -> Self {
         let port = free_port();
         let text = format!(
             "global\n  nbthread 1\n  maxconn 9500\n\
              defaults\n  mode http\n  timeout connect 10s\n  timeout client 300s\n  timeout server 300s\n  \
              timeout tunnel 300s\n  timeout http-keep-alive 300s\n  http-reuse always\n\
-             frontend in\n  bind 127.0.0.1:{port}\n  default_backend out\n\
-             backend out\n  server far 127.0.0.1:{far}\n"
+             frontend in\n  bind 127.0.0.1:{port}\n  {backends}"
         );
         let config = dir.join("haproxy.cfg");
         fs::write(&config, text).unwrap();
@@ -100,7 +106,8 @@ impl Subject {
         Self::start(&format!("remora, {how}{on}"), port, command)
     }
 
-    fn start(name: &str, port: u16, mut command: Command) -> Self {
+    /// Starts a server, and waits until it listens.
+    pub fn start(name: &str, port: u16, mut command: Command) -> Self {
         let process = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -125,6 +132,19 @@ impl Subject {
             cpu_us: used as f64 / 1_000.0 / count as f64,
             rate: count as f64 / seconds,
         }
+    }
+
+    /// A request each for so many domains.
+    pub fn domains(&self, first: usize, count: usize) {
+        let mut command = myself(OTHERS_CORE);
+        let [port, first, count] = [self.port.into(), first, count].map(|n| n.to_string());
+        let status = command.args(["domains", &port, &first, &count]).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident(&self) -> u64 {
+        resident(self.process.id())
     }
 
     /// What an idle connection and an open tunnel hold, in bytes.
@@ -167,8 +187,11 @@ pub fn serve(how: &str, path: &str) {
         }
         let addresses = file.addresses().unwrap();
         let limits = file.limits().unwrap();
-        let server = Server::bind(Arc::new(gateway), limits, addresses.listen, None).unwrap();
-        server.run(std::future::pending(), Duration::ZERO).await;
+        let tenants = Arc::new(Tenants::only(gateway).unwrap());
+        let server = Server::bind(tenants, limits, addresses.listen, None).unwrap();
+        server
+            .run(std::future::pending(), std::future::pending())
+            .await;
     });
 }
 

@@ -12,7 +12,56 @@ use crate::store::StoreState;
 #[derive(Debug, Serialize)]
 pub(super) struct Health {
     pub(super) status: String,
-    pub(super) storage: StoreState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) storage: Option<StoreState>,
+    /// How many tenants are served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tenants: Option<usize>,
+    /// How many tenants are not as their file says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) refused_tenants: Option<usize>,
+    /// How many tenants are still being made for the first time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) awaited_tenants: Option<usize>,
+}
+
+/// One entry of `GET /tenants`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TenantRow {
+    pub(crate) name: String,
+    /// Absent where the plugin does not say in time, or there is no such tenant.
+    #[serde(flatten)]
+    pub(crate) counts: Option<TenantCounts>,
+    /// Requests and tunnels.
+    pub(crate) in_flight: usize,
+    /// Its file; `null` for the one built in.
+    pub(crate) plugin: Option<String>,
+    /// How often its plugin has trapped.
+    pub(crate) plugin_traps: u64,
+    /// Why the tenant is not as its file says, or not there yet.
+    pub(crate) error: Option<String>,
+}
+
+impl TenantRow {
+    /// One that there would be.
+    pub(super) fn absent(name: &str, error: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            counts: None,
+            in_flight: 0,
+            plugin: None,
+            plugin_traps: 0,
+            error: Some(error.to_owned()),
+        }
+    }
+}
+
+/// A tenant's pool in numbers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TenantCounts {
+    pub(crate) proxies: usize,
+    pub(crate) healthy: usize,
+    pub(crate) sessions: usize,
 }
 
 /// `POST /proxies`

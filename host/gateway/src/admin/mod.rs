@@ -7,8 +7,11 @@
 //! | `GET /metrics` | counters for Prometheus |
 //! | `GET /sessions`, `DELETE /sessions/KEY` | the live sessions; end one |
 //! | `GET /proxies`, `POST /proxies`, `DELETE /proxies/ID` | the pool; add to it, take out of it |
+//! | `GET /tenants` | every tenant in numbers, and why a change of one was refused |
+//! | `/tenants/NAME/…` | the same of a tenant's pool, but for the metrics |
 
 pub(crate) mod answers;
+mod tenants;
 mod token;
 
 use http_body_util::{BodyExt, Limited};
@@ -18,13 +21,13 @@ use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use remora_host::Error;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::body::Body;
 use crate::config::ProxyEntry;
 use crate::gateway::Gateway;
 use crate::reply;
+use crate::tenants::Tenants;
 use answers::{Added, Health, Proxy, Session, Stats};
 pub use token::Token;
 
@@ -49,6 +52,7 @@ enum Place<'a> {
     Session(&'a str),
     Proxies,
     Proxy(&'a str),
+    Tenants,
 }
 
 impl<'a> Place<'a> {
@@ -59,6 +63,7 @@ impl<'a> Place<'a> {
             "/metrics" => Self::Metrics,
             "/sessions" => Self::Sessions,
             "/proxies" => Self::Proxies,
+            "/tenants" => Self::Tenants,
             _ => match path.strip_prefix('/')?.split_once('/')? {
                 ("sessions", key) if !key.is_empty() => Self::Session(key),
                 ("proxies", id) if !id.is_empty() => Self::Proxy(id),
@@ -67,11 +72,16 @@ impl<'a> Place<'a> {
         })
     }
 
+    /// Whether each pool has one, rather than the gateway.
+    fn is_of_a_pool(&self) -> bool {
+        !matches!(self, Self::Metrics | Self::Tenants)
+    }
+
     fn methods(&self) -> &'static str {
         match self {
             Self::Session(_) | Self::Proxy(_) => "DELETE",
-            Self::Proxies => "GET, POST",
-            _ => "GET",
+            Self::Proxies => "GET, HEAD, POST",
+            _ => "GET, HEAD",
         }
     }
 }
@@ -96,17 +106,25 @@ fn bad(line: impl Into<String>) -> Refused {
 
 impl Admin {
     /// Answers one request.
-    pub(crate) async fn serve<B>(&self, gateway: &Gateway, request: Request<B>) -> Response<Body>
+    pub(crate) async fn serve<B>(&self, tenants: &Tenants, request: Request<B>) -> Response<Body>
     where
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let answer = match self.answer(gateway, request).await {
+        let answer = match self.answer(tenants, request).await {
             Ok(answer) => return answer,
             Err(refused) => refused,
         };
         match answer {
-            Refused::Status(status, line) => reply::text(status, &line),
+            Refused::Status(status, line) => {
+                let mut response = reply::text(status, &line);
+                if status == StatusCode::UNAUTHORIZED {
+                    let bearer = HeaderValue::from_static("Bearer realm=\"remora\"");
+                    let headers = response.headers_mut();
+                    headers.insert(header::WWW_AUTHENTICATE, bearer);
+                }
+                response
+            }
             Refused::Host(error @ (Error::Invalid(_) | Error::Key(_))) => {
                 reply::text(StatusCode::BAD_REQUEST, &error.to_string())
             }
@@ -116,29 +134,43 @@ impl Admin {
         }
     }
 
-    async fn answer<B>(&self, gateway: &Gateway, request: Request<B>) -> Answer
+    async fn answer<B>(&self, all: &Tenants, request: Request<B>) -> Answer
     where
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let path = request.uri().path().to_owned();
-        let Some(place) = Place::of(&path) else {
-            let line = "not here; try /stats, /sessions, /proxies, /metrics or /healthz".to_owned();
-            return Err(Refused::Status(StatusCode::NOT_FOUND, line));
+        let (name, rest) = tenants::split(&path);
+        let Some(place) = Place::of(rest).filter(|place| name.is_none() || place.is_of_a_pool())
+        else {
+            let line = "not here; try /stats, /sessions, /proxies, /tenants, /metrics or /healthz";
+            return Err(Refused::Status(StatusCode::NOT_FOUND, line.to_owned()));
         };
-        let changes = request.method() != Method::GET;
-        let open = matches!(place, Place::Healthz) || !(changes || self.guarded);
+        // Of what HEAD is answered, hyper leaves out the body.
+        let method = match request.method() {
+            &Method::HEAD => Method::GET,
+            method => method.clone(),
+        };
+        let changes = method != Method::GET;
+        let open = matches!((name, &place), (None, Place::Healthz)) || !(changes || self.guarded);
         if !open {
             self.check(&request)?;
         }
+        match (&method, &place, name) {
+            (&Method::GET, Place::Tenants, _) => return tenants::list(all).await,
+            (&Method::GET, Place::Metrics, _) => return tenants::counters(all).await,
+            (&Method::GET, Place::Healthz, None) => return tenants::health(all).await,
+            _ => {}
+        }
+        let tenant = tenants::pick(all, name)?;
+        let gateway = tenant.gateway();
         let manager = gateway.manager();
-        match (request.method(), place) {
+        match (&method, place) {
             (&Method::GET, Place::Healthz) => healthz(gateway).await,
             (&Method::GET, Place::Stats) => {
                 let pool = manager.pool_stats().await?;
                 json(&Stats::new(pool, gateway.store().state()))
             }
-            (&Method::GET, Place::Metrics) => metrics(gateway).await,
             (&Method::GET, Place::Sessions) => {
                 let sessions = manager.sessions().await?;
                 let mut sessions: Vec<Session> = sessions.into_iter().map(Into::into).collect();
@@ -157,16 +189,14 @@ impl Admin {
                 json(&proxies.into_iter().map(Into::into).collect::<Vec<Proxy>>())
             }
             (&Method::POST, Place::Proxies) => {
-                let entry: ProxyEntry = read(request).await?;
-                let proxies = entry.read(0).map_err(|error| bad(error.to_string()))?;
-                let ids = manager.add_proxies(proxies).await?;
-                tracing::info!(?ids, "proxies were added by an operator");
+                let ids = manager.add_proxies(added(&body(request).await?)?).await?;
+                tracing::info!(tenant = name, ?ids, "proxies were added by an operator");
                 json(&Added { ids })
             }
             (&Method::DELETE, Place::Proxy(id)) => {
                 let id: Uuid = id.parse().map_err(|_| bad("a proxy's id is a UUID"))?;
                 let there = gateway.remove_proxy(id).await?;
-                tracing::info!(%id, there, "a proxy was removed by an operator");
+                tracing::info!(tenant = name, %id, there, "a proxy was removed by an operator");
                 found(there, "no proxy has this id")
             }
             (_, place) => {
@@ -201,7 +231,10 @@ async fn healthz(gateway: &Gateway) -> Answer {
     };
     let mut response = json(&Health {
         status,
-        storage: gateway.store().state(),
+        storage: Some(gateway.store().state()),
+        tenants: None,
+        refused_tenants: None,
+        awaited_tenants: None,
     })?;
     if !healthy {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -209,15 +242,12 @@ async fn healthz(gateway: &Gateway) -> Answer {
     Ok(response)
 }
 
-async fn metrics(gateway: &Gateway) -> Answer {
-    // Counters are wanted most while the storage is gone.
-    let pool = gateway.manager().pool_stats().await.ok();
-    let text = gateway.metrics_text(pool).map_err(|_| internal())?;
+fn openmetrics(text: String) -> Response<Body> {
     let mut response = Response::new(Body::full(text));
     let kind =
         HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    Ok(response)
+    response
 }
 
 fn found(found: bool, otherwise: &str) -> Answer {
@@ -242,20 +272,40 @@ fn json<T: Serialize>(value: &T) -> Answer {
     Ok(response)
 }
 
-async fn read<T, B>(request: Request<B>) -> Result<T, Refused>
+async fn body<B>(request: Request<B>) -> Result<Bytes, Refused>
 where
-    T: DeserializeOwned,
     B: HttpBody<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
     let body = body.map_err(|_| bad("the body broke off, or is larger than 1 MiB"))?;
-    serde_json::from_slice(&body.to_bytes()).map_err(|error| {
+    Ok(body.to_bytes())
+}
+
+/// The proxies that a body of `POST /proxies` stands for.
+fn added(body: &[u8]) -> Result<Vec<remora_host::Proxy>, Refused> {
+    let entry: ProxyEntry = serde_json::from_slice(body).map_err(|error| {
         // serde's own words may repeat the value, which may be a URL with a password.
         bad(format!(
             "the body is not a proxy such as {{\"url\": \"http://host:port\"}} (line {}, column {})",
             error.line(),
             error.column()
         ))
-    })
+    })?;
+    entry.read(0).map_err(|error| bad(error.to_string()))
+}
+
+/// For tests/fuzz: everything that somebody may be told of a body of `POST /proxies`.
+pub(crate) fn added_as_told(body: &[u8]) -> String {
+    match added(body) {
+        Ok(proxies) => format!("{proxies:?}"),
+        Err(Refused::Status(_, line)) => line,
+        Err(Refused::Host(error)) => error.to_string(),
+    }
+}
+
+/// For tests/fuzz: the tenant and the methods of a path.
+pub(crate) fn place_as_told(path: &str) -> Option<(Option<&str>, &'static str)> {
+    let (name, rest) = tenants::split(path);
+    Some((name, Place::of(rest)?.methods()))
 }

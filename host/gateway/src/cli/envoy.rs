@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{ConfigArgument, Failure, check};
+use super::{ConfigArgument, Failure, check, say};
 use crate::config::{self, ConfigError};
 use crate::envoy::Plan;
 
@@ -29,17 +29,27 @@ pub(super) async fn envoy(argument: &EnvoyArgument) -> Result<(), Failure> {
         path: path.display().to_string(),
         error,
     };
-    check::dry(path, &file).await?;
+    // First what Envoy cannot do: advice for the gateway would lead astray.
     let plan = Plan::new(&file).map_err(wrong)?;
+    check::decisions(path, &file).await?;
     if let Some(dir) = &argument.dir {
-        return plan.write(dir).await;
+        plan.write(dir).await?;
+        let dir = dir.display();
+        return Ok(say(format_args!(
+            "{dir}: bootstrap.yaml, endpoints.yaml, filter.yaml and remora_envoy.wasm are there.\n\
+             Next: envoy --config-path {dir}/bootstrap.yaml (one that runs takes changes up by itself)"
+        ))?);
     }
     let wasm = absolute(&argument.wasm)?;
     std::fs::write(&wasm, plan.module())
         .map_err(|error| format!("cannot write {}: {error}", wasm.display()))?;
     let bootstrap = plan.bootstrap(&wasm).map_err(wrong)?;
-    print!("{}", serde_yaml_ng::to_string(&bootstrap)?);
-    Ok(())
+    // Beside the bootstrap, which goes to a file or a pipe.
+    eprintln!(
+        "remora: the filter is in {}; next: envoy --config-path FILE, with what is printed here in FILE",
+        wasm.display()
+    );
+    Ok(say(serde_yaml_ng::to_string(&bootstrap)?.trim_end())?)
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {

@@ -1,18 +1,25 @@
 //! SIGHUP: the file is read again, and what can change while it serves changes.
 
-use std::collections::HashSet;
 use std::path::Path;
-
-use uuid::Uuid;
+use std::sync::Arc;
 
 use super::{Failure, check};
-use crate::config::{self, ConfigError, File};
-use crate::gateway::Gateway;
+use crate::config::{self, ConfigError, File, Passwords};
+use crate::tenants::{self, Tenants};
 
 /// Reads the file again. All of it is checked, as `remora check` does, before any of it is applied; `old` is what
 /// the gateway runs with.
 pub(super) async fn read(path: &Path, old: &File) -> Result<File, Failure> {
     let mut new = config::read(path)?;
+    if (new.has_tenants(), new.has_own_pool()) != (old.has_tenants(), old.has_own_pool()) {
+        let line = "whether there are tenants, and whether there is a pool at the top beside them, takes a restart";
+        return Err(line.into());
+    }
+    if new.tenants.is_some() != old.tenants.is_some() {
+        let line =
+            "whether tenants stand in `tenants`, a directory, or in [[tenant]] takes a restart";
+        return Err(line.into());
+    }
     for field in new.needs_restart(old) {
         tracing::warn!("`{field}` has changed: that takes a restart");
     }
@@ -27,37 +34,33 @@ pub(super) async fn apply(
     path: &Path,
     old: &File,
     new: &File,
-    gateway: &Gateway,
+    tenants: &Arc<Tenants>,
 ) -> Result<(), Failure> {
     let wrong = |error| ConfigError::Build {
         path: path.display().to_string(),
         error,
     };
-    let settings = new.settings().map_err(wrong)?;
-    let proxies = new.proxies().map_err(wrong)?;
-    let mut stay = HashSet::new();
-    for proxy in &proxies {
-        stay.insert(proxy.id()?);
+    let timeouts = new.timeouts().map_err(wrong)?;
+    let secrets = config::secrets(&new.user, Passwords::Any).map_err(wrong)?;
+    let session_header = new.session_header().map_err(wrong)?;
+    if let Some(top) = tenants.directory().top() {
+        let settings = new.pool().settings(timeouts).map_err(wrong)?;
+        let proxies = new.pool().proxies().map_err(wrong)?;
+        let before = old.pool().proxies().map_err(wrong)?;
+        let (config, count) = (new.pool().proxy_config(), proxies.len());
+        let gateway = top.gateway();
+        let removed = gateway.change(config, proxies, before, settings).await?;
+        tracing::info!(
+            proxies = count,
+            removed,
+            "the pool at the top is as the file says"
+        );
     }
-    let manager = gateway.manager();
-    manager.reconfigure(new.proxy_config()).await?;
-    manager.add_proxies(proxies).await?;
-    // Only those that the old file had: what an operator has added stays.
-    let gone: Vec<Uuid> = old
-        .proxies()
-        .map_err(wrong)?
-        .iter()
-        .filter_map(|proxy| proxy.id().ok())
-        .filter(|id| !stay.contains(id))
-        .collect();
-    for id in &gone {
-        gateway.remove_proxy(*id).await?;
+    tenants.set_top(secrets, session_header, timeouts).await;
+    if new.tenants.is_none() {
+        let wanted = tenants::of_file(new).map_err(wrong)?;
+        tenants.become_these(wanted).await;
     }
-    gateway.set(settings);
-    tracing::info!(
-        proxies = stay.len(),
-        removed = gone.len(),
-        "the file was read again"
-    );
+    tracing::info!("the file was read again");
     Ok(())
 }

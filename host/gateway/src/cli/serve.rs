@@ -2,19 +2,23 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::{Failure, reload};
 use crate::config::{ConfigError, File};
-use crate::gateway::Gateway;
 use crate::server::Server;
+use crate::tenants::{self, Tenants};
 
 /// What the process needs beside the files of its connections.
 const SPARE_FILES: u64 = 256;
+
+/// How long the first client may have to wait for tenants' plugins: for those whose code is kept already. What has to be
+/// compiled, or does not end, costs its own tenant.
+const PLUGINS: Duration = Duration::from_secs(2);
 
 /// How long the last verdicts may take on their way to the storage.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -25,17 +29,26 @@ pub(super) async fn serve(path: &Path, file: File) -> Result<(), Failure> {
         error,
     };
     let addresses = file.addresses().map_err(wrong)?;
-    let limits = file.limits().map_err(wrong)?;
+    let mut limits = file.limits().map_err(wrong)?;
     let admin = file.admin().map_err(wrong)?;
-    let gateway = Arc::new(file.build().await.map_err(wrong)?);
-    // Before the first client can connect: a signal from now on means a graceful stop.
+    file.check_places().map_err(wrong)?;
+    let tenants = Arc::new(Tenants::of(&file).await.map_err(wrong)?);
+    // Before the first tenant is made: a signal from now on means a stop.
     let mut signals = Signals::new()?;
-    allow_files(limits.max_connections);
+    let asked_for = file.limits.max_connections.is_some();
+    limits.max_connections = allow_files(limits.max_connections, asked_for);
+    let watching = tokio::select! {
+        watching = start_tenants(path, &file, &tenants) => watching?,
+        () = signals.stop() => {
+            tracing::info!("stopping before the first client was served");
+            return Ok(());
+        }
+    };
     if let Some(caveat) = file.caveat() {
         tracing::warn!("{caveat}");
     }
     let admin = addresses.admin.map(|address| (address, admin));
-    let server = Server::bind(gateway.clone(), limits, addresses.listen, admin)?;
+    let server = Server::bind(tenants.clone(), limits, addresses.listen, admin)?;
     tracing::info!(listen = %server.address()?, "ready");
     if let Some(admin) = server.admin_address()? {
         tracing::info!(%admin, "admin interface");
@@ -44,28 +57,77 @@ pub(super) async fn serve(path: &Path, file: File) -> Result<(), Failure> {
     let stopped = async {
         let _ = stopped.await;
     };
-    let mut running = tokio::spawn(server.run(stopped, addresses.shutdown_after));
-    signals.until_stop(path, file, &gateway).await;
     let patience = addresses.shutdown_after;
+    let (cut, cutting) = oneshot::channel::<()>();
+    let until_cut = async move {
+        let _ = timeout(patience, cutting).await;
+    };
+    let mut running = tokio::spawn(server.run(stopped, until_cut));
+    signals.until_stop(path, file, &tenants, &watching).await;
     tracing::info!("stopping; requests in flight get {patience:?}");
     drop(stop);
-    tokio::select! {
-        all = &mut running => {
-            if !all? {
-                tracing::warn!("some requests did not finish in time");
-            }
-        }
+    let all = tokio::select! {
+        all = &mut running => all?,
         // The first one is the server's, to stop gracefully; the second ends it at once.
         () = signals.stop() => {
-            tracing::warn!("stopping at once");
-            return Ok(());
+            drop(cut);
+            running.await?
         }
+    };
+    if !all {
+        tracing::warn!("some requests did not finish in time, and were ended");
     }
     // What was said of the last requests has to reach the storage.
-    if timeout(SETTLE, gateway.settled()).await.is_err() {
+    if timeout(SETTLE, tenants.settled()).await.is_err() {
         tracing::warn!("some verdicts did not reach the storage in time");
     }
+    tracing::info!("stopped");
     Ok(())
+}
+
+/// The tenants, before the first client comes. Answers with a way to have their directory read again, where there is
+/// one.
+async fn start_tenants(
+    path: &Path,
+    file: &File,
+    tenants: &Arc<Tenants>,
+) -> Result<Option<mpsc::Sender<()>>, Failure> {
+    if !file.has_tenants() {
+        return Ok(None);
+    }
+    let start = Instant::now();
+    let wrong = |error| ConfigError::Build {
+        path: path.display().to_string(),
+        error,
+    };
+    let (wanted, watcher) = tenants::first(file).map_err(wrong)?;
+    tenants.become_these(wanted).await;
+    if timeout(PLUGINS, tenants.made()).await.is_err() {
+        let awaited = tenants.directory().awaited().count();
+        tracing::warn!(
+            awaited,
+            "some tenants' plugins are not ready; their users get 503 until they are"
+        );
+    }
+    let watching = if let Some(watcher) = watcher {
+        // A file that is no good costs its tenant, and nobody else.
+        let (again, asked) = mpsc::channel(1);
+        tokio::spawn(tenants::watch(tenants.clone(), watcher, asked));
+        Some(again)
+    } else {
+        // What is wrong in this very file keeps it from starting. A plugin is a file of its tenant's.
+        let directory = tenants.directory();
+        let mut troubles = directory.troubles().iter();
+        if let Some((name, trouble)) = troubles.find(|(name, _)| !directory.is_broken(name)) {
+            return Err(format!("{}: tenant `{name}`: {trouble}", path.display()).into());
+        }
+        None
+    };
+    let directory = tenants.directory();
+    let (count, refused) = (directory.tenants().len(), directory.troubles().len());
+    let took = start.elapsed();
+    tracing::info!(tenants = count, refused, ?took, "tenants are there");
+    Ok(watching)
 }
 
 struct Signals {
@@ -91,17 +153,27 @@ impl Signals {
     }
 
     /// Waits for the signal to stop; until then, SIGHUP reads the file again.
-    async fn until_stop(&mut self, path: &Path, mut file: File, gateway: &Gateway) {
+    async fn until_stop(
+        &mut self,
+        path: &Path,
+        mut file: File,
+        tenants: &Arc<Tenants>,
+        watching: &Option<mpsc::Sender<()>>,
+    ) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 _ = self.hang_up.recv() => match reload::read(path, &file).await {
                     Ok(new) => {
-                        if let Err(error) = reload::apply(path, &file, &new, gateway).await {
+                        if let Err(error) = reload::apply(path, &file, &new, tenants).await {
                             tracing::error!(%error, "the file was read again, and not all of it could be applied");
                         }
                         file = new;
+                        if let Some(watching) = watching {
+                            // One that waits is enough.
+                            let _ = watching.try_send(());
+                        }
                     }
                     Err(error) => {
                         tracing::error!(%error, "the file was read again and is not accepted; nothing has changed");
@@ -112,17 +184,32 @@ impl Signals {
     }
 }
 
-/// A connection of a client takes a file descriptor, and another one on its way out.
-fn allow_files(connections: usize) {
+/// A connection of a client takes a file descriptor, and another one on its way out. Answers for how many connections
+/// there is room: as many as the file asks for, whatever the system says; without a word of it, as many as fit.
+fn allow_files(connections: usize, asked_for: bool) -> usize {
     let wanted = u64::try_from(connections)
         .unwrap_or(u64::MAX)
         .saturating_mul(2)
         .saturating_add(SPARE_FILES);
     match rlimit::increase_nofile_limit(wanted) {
-        Ok(got) if got < wanted => tracing::warn!(
-            "`limits.max_connections` wants {wanted} open files, the system allows {got}; see `ulimit -n`"
-        ),
-        Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "cannot ask for more open files"),
+        Ok(got) if got < wanted && asked_for => {
+            tracing::warn!(
+                "`limits.max_connections` wants {wanted} open files, the system allows {got}; see `ulimit -n`"
+            );
+            connections
+        }
+        Ok(got) if got < wanted => {
+            let fit = usize::try_from(got.saturating_sub(SPARE_FILES) / 2).unwrap_or(connections);
+            let fit = fit.max(1);
+            tracing::info!(
+                "room for {fit} connections of clients: the system allows {got} open files (`ulimit -n`)"
+            );
+            fit
+        }
+        Ok(_) => connections,
+        Err(error) => {
+            tracing::warn!(%error, "cannot ask for more open files");
+            connections
+        }
     }
 }

@@ -1,20 +1,16 @@
 //! From fields to a gateway.
 
-use std::collections::HashMap;
 use std::fs::File as Record;
-use std::io::LineWriter;
+use std::io::{LineWriter, Read as _};
+use std::path::Path;
 
-use remora_host::session::StickyPolicy;
-use remora_host::{BreakerConfig, Error, Plugin, Proxy, ProxyConfig, ProxyManager, StickyOverride};
+use remora_host::{Error, Plugin, PluginError, ProxyManager, Runtime, Scope};
 use thiserror::Error;
 
 use super::Addresses;
-use super::file::{File, Mode, Override, ProxyEntry};
+use super::file::File;
 use crate::gateway::Gateway;
 use crate::upstream::Trust;
-
-/// The most exits behind one address.
-const MAX_EXITS: u32 = 10_000;
 
 /// Which value is not accepted.
 #[derive(Debug, Error)]
@@ -41,6 +37,14 @@ pub enum BuildError {
         /// Its second.
         second: usize,
     },
+    /// A plugin of one's own cannot be used.
+    #[error("`plugin`: cannot use {path}: {reason}")]
+    Plugin {
+        /// Its file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A file that is named cannot be used.
     #[error("`{field}`: cannot use {path}: {error}")]
     Path {
@@ -60,6 +64,30 @@ pub enum BuildError {
     /// A setting, a proxy or the plugin.
     #[error("{0}")]
     Host(#[from] Error),
+    /// Nothing can be kept secret.
+    #[error("the system has no randomness to give")]
+    Random,
+}
+
+impl BuildError {
+    /// Whether it is a plugin that cannot be used, rather than what it is to be told.
+    pub(crate) fn is_of_a_plugin(&self) -> bool {
+        matches!(self, Self::Plugin { .. } | Self::Host(Error::Plugin(_)))
+    }
+
+    /// The same of a field that stands elsewhere.
+    pub(crate) fn at(self, place: String) -> Self {
+        match self {
+            Self::Field {
+                value, accepted, ..
+            } => Self::Field {
+                field: place,
+                value,
+                accepted,
+            },
+            other => other,
+        }
+    }
 }
 
 pub(crate) fn field(
@@ -74,6 +102,32 @@ pub(crate) fn field(
     }
 }
 
+/// A plugin from a file; what is wrong with it is said with the field and the file.
+pub(crate) fn own_plugin(
+    path: &Path,
+    loaded: Result<Plugin, PluginError>,
+) -> Result<Plugin, BuildError> {
+    loaded.map_err(|error| BuildError::Plugin {
+        path: path.display().to_string(),
+        reason: match error {
+            PluginError::Read { reason, .. } => reason,
+            PluginError::Compile(_) if is_module(path) => {
+                "it is a core module, not a component; `wasm-tools component new` makes one of it \
+                 (docs/extending.md)"
+                    .into()
+            }
+            other => other.to_string(),
+        },
+    })
+}
+
+/// Whether a file begins as a WebAssembly module does, rather than as a component.
+fn is_module(path: &Path) -> bool {
+    let mut first = [0; 8];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut first));
+    read.is_ok() && first == *b"\0asm\x01\0\0\0"
+}
+
 impl File {
     /// Where to listen.
     ///
@@ -83,7 +137,7 @@ impl File {
     pub fn addresses(&self) -> Result<Addresses, BuildError> {
         let remote =
             |address: &std::net::SocketAddr| !address.ip().is_loopback() && !self.allow_remote;
-        if remote(&self.listen) && self.user.is_empty() {
+        if remote(&self.listen) && self.user.is_empty() && !self.has_tenants() {
             let accepted = "an address of this machine only (127.0.0.1, [::1]) unless clients have to say who they \
                             are: add a [[user]]. If something else keeps strangers out, set `allow_remote = true`";
             return Err(field("listen", self.listen, accepted));
@@ -95,6 +149,13 @@ impl File {
                             something else keeps strangers out, set `allow_remote = true`";
             return Err(field("admin", admin, accepted));
         }
+        if let Some(admin) = self.admin
+            && admin == self.listen
+            && admin.port() != 0
+        {
+            let accepted = "an address of its own: `listen` has this one";
+            return Err(field("admin", admin, accepted));
+        }
         Ok(Addresses {
             listen: self.listen,
             admin: self.admin,
@@ -102,23 +163,37 @@ impl File {
         })
     }
 
-    /// Makes the gateway: the plugin is loaded and told everything, nothing is listening yet.
+    /// Makes the pool at the top of the file: the plugin is loaded and told everything, nothing is listening yet.
     ///
     /// # Errors
     ///
     /// [`BuildError`] names the first value that is not accepted.
     pub async fn build(&self) -> Result<Gateway, BuildError> {
-        let proxies = self.proxies()?;
-        let settings = self.settings()?;
+        self.build_on(None).await
+    }
+
+    /// [`File::build`] on a runtime that others share.
+    pub(crate) async fn build_on(&self, runtime: Option<&Runtime>) -> Result<Gateway, BuildError> {
+        let proxies = self.pool().proxies()?;
+        let settings = self.pool().settings(self.timeouts()?)?;
         let trust = self.trust()?;
         let mut builder = ProxyManager::builder()
-            .config(self.proxy_config())
+            .config(self.pool().proxy_config())
             .strategy(self.rotation.strategy);
-        if let Some(path) = &self.plugin {
-            let plugin = Plugin::from_file(path).map_err(Error::from)?;
+        let plugin = match (&self.plugin, runtime) {
+            (None, None) => None,
+            (Some(path), None) => Some(own_plugin(path, Plugin::from_file(path))?),
+            (Some(path), Some(runtime)) => Some(own_plugin(path, runtime.load_file(path))?),
+            (None, Some(runtime)) if self.sticky.scope == Scope::Site => {
+                Some(runtime.builtin_with_sites().map_err(Error::from)?)
+            }
+            (None, Some(runtime)) => Some(runtime.builtin().map_err(Error::from)?),
+        };
+        if let Some(plugin) = plugin {
             builder = builder.plugin(plugin);
         }
-        let (mut builder, store) = self.store(builder)?;
+        let storage = self.storage()?.open(None)?;
+        let mut builder = storage.under(builder, None);
         if let Some(path) = &self.record {
             let record = Record::create(path).map_err(|error| BuildError::Path {
                 field: "record",
@@ -129,10 +204,10 @@ impl File {
         }
         let manager = builder.build()?;
         manager.add_proxies(proxies).await?;
-        Ok(Gateway::new(manager, settings, trust).with_store(store))
+        Ok(Gateway::new(manager, settings, trust).with_store(storage.store))
     }
 
-    fn trust(&self) -> Result<Trust, BuildError> {
+    pub(crate) fn trust(&self) -> Result<Trust, BuildError> {
         let Some(path) = &self.tls.ca else {
             return Ok(Trust::default());
         };
@@ -141,114 +216,5 @@ impl File {
             path: path.display().to_string(),
             error,
         })
-    }
-
-    /// The proxies, in the order of the file; none of them twice.
-    pub(crate) fn proxies(&self) -> Result<Vec<Proxy>, BuildError> {
-        if self.proxy.is_empty() {
-            return Err(BuildError::NoProxy);
-        }
-        let mut proxies = Vec::new();
-        let mut places = HashMap::new();
-        for (i, entry) in self.proxy.iter().enumerate() {
-            for proxy in entry.read(i)? {
-                if let Some(first) = places.insert(proxy.id()?, i) {
-                    return Err(BuildError::Twice { first, second: i });
-                }
-                proxies.push(proxy);
-            }
-        }
-        Ok(proxies)
-    }
-
-    pub(crate) fn proxy_config(&self) -> ProxyConfig {
-        let default = ProxyConfig::default();
-        let sticky = &self.sticky;
-        let breaker = default.breaker;
-        ProxyConfig {
-            sticky_policy: match (sticky.mode, sticky.ttl) {
-                (Mode::Disabled, _) => StickyPolicy::Disabled,
-                (Mode::Domain, Some(ttl)) => StickyPolicy::domain(ttl),
-                (Mode::Domain, None) => StickyPolicy::domain_default(),
-            },
-            sticky_scope: sticky.scope,
-            sticky_idle: sticky.idle,
-            sticky_max_requests: sticky.max_requests,
-            sticky_on_bad: sticky.on_bad,
-            sticky_overrides: sticky
-                .overrides
-                .iter()
-                .map(|o| self.overriding(o))
-                .collect(),
-            max_sessions: sticky.max_sessions.unwrap_or(default.max_sessions),
-            breaker: BreakerConfig {
-                open_threshold: self
-                    .breaker
-                    .open_threshold
-                    .unwrap_or(breaker.open_threshold),
-                half_open_after: self
-                    .breaker
-                    .half_open_after
-                    .unwrap_or(breaker.half_open_after),
-                growth: self.breaker.growth.unwrap_or(breaker.growth),
-                max_half_open_after: self
-                    .breaker
-                    .max_half_open_after
-                    .unwrap_or(breaker.max_half_open_after),
-            },
-            avoid_blocked_for: sticky
-                .avoid_blocked_for
-                .unwrap_or(default.avoid_blocked_for),
-            lease_timeout: self.rotation.lease_timeout.unwrap_or(default.lease_timeout),
-        }
-    }
-
-    fn overriding(&self, over: &Override) -> StickyOverride {
-        let ttl = over.ttl.or(self.sticky.ttl);
-        StickyOverride {
-            pattern: over.pattern.clone(),
-            policy: match (over.mode, over.ttl) {
-                (None, None) => None,
-                (Some(Mode::Disabled), _) => Some(StickyPolicy::Disabled),
-                (Some(Mode::Domain), _) | (None, Some(_)) => {
-                    Some(ttl.map_or_else(StickyPolicy::domain_default, StickyPolicy::domain))
-                }
-            },
-            idle: over.idle,
-            max_requests: over.max_requests,
-            on_bad: over.on_bad,
-        }
-    }
-}
-
-impl ProxyEntry {
-    /// The proxy, or as many as there are exits behind its address. `i`: its place, for errors.
-    pub(crate) fn read(&self, i: usize) -> Result<Vec<Proxy>, BuildError> {
-        let proxy = Proxy::from_url(&self.url).map_err(|error| match error {
-            // Of which entry, the library cannot know.
-            Error::Invalid(mut invalid) => {
-                invalid.field = format!("proxy[{i}].url");
-                Error::Invalid(invalid)
-            }
-            other => other,
-        })?;
-        let proxy = Proxy {
-            weight: self.weight,
-            tags: self.tags.clone(),
-            ..proxy
-        };
-        let Some(exits) = self.exits else {
-            return Ok(vec![proxy]);
-        };
-        let name = format!("proxy[{i}].exits");
-        if !(1..=MAX_EXITS).contains(&exits) {
-            return Err(field(name, exits, "1 to 10000"));
-        }
-        if !proxy.has_sessions() {
-            let accepted = "left out, unless the user name or password holds `{session}`: without it all of \
-                            them would be the same exit";
-            return Err(field(name, exits, accepted));
-        }
-        Ok(proxy.exits(exits))
     }
 }

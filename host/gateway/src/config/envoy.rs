@@ -21,7 +21,10 @@ impl File {
     pub(crate) fn envoy_addresses(&self) -> Result<(SocketAddr, Option<SocketAddr>), BuildError> {
         let listen = self.envoy.listen.unwrap_or(self.listen);
         let admin = self.envoy.admin.or(self.admin);
-        for (name, address) in [("envoy.listen", Some(listen)), ("envoy.admin", admin)] {
+        let name = |own: bool, at: &'static str, top: &'static str| if own { at } else { top };
+        let listens = name(self.envoy.listen.is_some(), "envoy.listen", "listen");
+        let admins = name(self.envoy.admin.is_some(), "envoy.admin", "admin");
+        for (name, address) in [(listens, Some(listen)), (admins, admin)] {
             if let Some(address) = address
                 && !address.ip().is_loopback()
                 && !self.allow_remote
@@ -31,14 +34,32 @@ impl File {
                 return Err(field(name, address, accepted));
             }
         }
+        if admin == Some(listen) {
+            let accepted = "another address than Envoy listens on";
+            return Err(field(admins, listen, accepted));
+        }
         Ok((listen, admin))
     }
 
     /// What the gateway does and Envoy cannot: refused, since a field that does nothing helps nobody.
     pub(crate) fn check_for_envoy(&self) -> Result<(), BuildError> {
+        if self.has_tenants() {
+            let (name, value) = match &self.tenants {
+                Some(directory) => ("tenants", directory.display().to_string()),
+                None => ("tenant", format!("{} of them", self.tenant.len())),
+            };
+            let accepted =
+                "left out: inside Envoy nothing keeps tenants apart; run `remora serve` for them";
+            return Err(field(name, value, accepted));
+        }
         if let Some(user) = self.user.first() {
             let accepted = "no [[user]]: Envoy does not ask clients who they are";
             return Err(field("user[0].name", &user.name, accepted));
+        }
+        if self.admin_token.is_some() && self.admin.is_some() && self.envoy.admin.is_none() {
+            let accepted =
+                "left out, or `envoy.admin` set: Envoy's admin interface asks nobody for a token";
+            return Err(field("admin_token", "…", accepted));
         }
         if !self.storage.is_memory() {
             let accepted = "memory: Envoy keeps sessions in its own";

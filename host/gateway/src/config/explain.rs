@@ -12,21 +12,51 @@ use super::storage::OnError;
 use crate::attempt::Retry;
 
 impl File {
-    /// What the gateway will do, by subject.
-    pub fn explain(&self, addresses: &Addresses) -> Vec<(String, String)> {
-        let config = self.proxy_config();
-        let breaker = config.breaker;
+    /// What the gateway will do, by subject. `tenants`: how many there are.
+    pub fn explain(&self, addresses: &Addresses, tenants: usize) -> Vec<(String, String)> {
         let mut rows = vec![
             ("clients connect to".into(), addresses.listen.to_string()),
             (
                 "admin interface".into(),
                 addresses.admin.map_or("none".into(), |a| a.to_string()),
             ),
-            (
-                "a target".into(),
-                policy(config.sticky_policy, config.sticky_scope),
-            ),
         ];
+        if self.has_tenants() {
+            rows.push(("tenants".into(), self.whose(tenants)));
+        }
+        if self.has_own_pool() {
+            rows.extend(self.explain_pool());
+            rows.push(("who is heard".into(), self.heard()));
+        }
+        rows.push(("state lives in".into(), self.state()));
+        rows.push((
+            "patience".into(),
+            format!(
+                "{} to connect, {} for a response, {} while nothing moves, {} at shutdown",
+                time(self.timeouts.connect),
+                time(self.timeouts.head),
+                time(self.timeouts.idle),
+                time(addresses.shutdown_after)
+            ),
+        ));
+        rows
+    }
+
+    fn explain_pool(&self) -> Vec<(String, String)> {
+        let config = self.pool().proxy_config();
+        let breaker = config.breaker;
+        let mut rows = Vec::new();
+        if let Some(plugin) = &self.plugin {
+            let who = format!(
+                "`plugin`: {}; what follows is what it is told",
+                plugin.display()
+            );
+            rows.push(("who decides".into(), who));
+        }
+        rows.push((
+            "a target".into(),
+            policy(config.sticky_policy, config.sticky_scope),
+        ));
         if config.sticky_policy != StickyPolicy::Disabled {
             let early = ends(config.sticky_idle, config.sticky_max_requests);
             rows.extend(early.map(|early| ("its session ends early".into(), early)));
@@ -51,26 +81,14 @@ impl File {
                     time(breaker.half_open_after)
                 ),
             ),
-            ("who is heard".into(), self.heard()),
             ("a request that fails".into(), self.again()),
-            ("state lives in".into(), self.state()),
-            (
-                "patience".into(),
-                format!(
-                    "{} to connect, {} for a response, {} while nothing moves, {} at shutdown",
-                    time(self.timeouts.connect),
-                    time(self.timeouts.head),
-                    time(self.timeouts.idle),
-                    time(addresses.shutdown_after)
-                ),
-            ),
         ]);
         rows
     }
 
     /// What is accepted and may surprise.
     pub fn caveat(&self) -> Option<&'static str> {
-        let config = self.proxy_config();
+        let config = self.pool().proxy_config();
         (config.sticky_scope == Scope::Session).then_some(
             "with `sticky.scope = \"session\"` a request whose client names no session does not stick",
         )
@@ -95,6 +113,8 @@ impl File {
                 "storage_timeout",
                 self.storage_timeout != old.storage_timeout,
             ),
+            ("tenants", self.tenants != old.tenants),
+            ("code_cache", self.code_cache != old.code_cache),
             ("plugin", self.plugin != old.plugin),
             ("record", self.record != old.record),
             ("tls.ca", self.tls.ca != old.tls.ca),
@@ -102,11 +122,7 @@ impl File {
                 "rotation.strategy",
                 self.rotation.strategy != old.rotation.strategy,
             ),
-            (
-                "limits",
-                (self.limits.max_connections, self.limits.max_header_bytes)
-                    != (old.limits.max_connections, old.limits.max_header_bytes),
-            ),
+            ("limits", self.limits != old.limits),
             (
                 "timeouts.client",
                 self.timeouts.client != old.timeouts.client,
@@ -126,6 +142,14 @@ impl File {
         self.listen = old.listen;
         self.admin = old.admin;
         self.admin_token.clone_from(&old.admin_token);
+    }
+
+    fn whose(&self, tenants: usize) -> String {
+        let place = match &self.tenants {
+            Some(directory) => format!("in {}, which is watched", directory.display()),
+            None => "in this file".into(),
+        };
+        format!("{tenants} {place}; room for {}", self.limits.max_tenants)
     }
 
     fn heard(&self) -> String {
@@ -182,7 +206,7 @@ fn on_bad(on_bad: OnBad) -> String {
 }
 
 fn time(time: Duration) -> String {
-    humantime::format_duration(time).to_string()
+    super::time::shown(time)
 }
 
 /// A variant as the file spells it.

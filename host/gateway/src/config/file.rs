@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use remora_host::{OnBad, Scope, Strategy};
+use remora_host::{Mode, OnBad, Scope, Strategy};
 use serde::Deserialize;
 
 use super::envoy::EnvoyFields;
@@ -14,6 +14,7 @@ use super::serving::{
     TlsFields, User,
 };
 use super::storage::{OnError, StorageField};
+use super::tenant::TenantFields;
 use super::time::{some_time, time};
 
 /// A configuration file.
@@ -62,6 +63,10 @@ pub struct File {
     pub(crate) envoy: EnvoyFields,
     #[serde(default)]
     pub(crate) proxy: Vec<ProxyEntry>,
+    #[serde(default)]
+    pub(crate) tenant: Vec<TenantFields>,
+    pub(crate) tenants: Option<PathBuf>,
+    pub(crate) code_cache: Option<PathBuf>,
 }
 
 fn listen() -> SocketAddr {
@@ -72,21 +77,11 @@ fn shutdown_after() -> Duration {
     Duration::from_secs(10)
 }
 
-/// Whether requests stick.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Mode {
-    #[default]
-    Disabled,
-    Domain,
-}
-
 /// `[sticky]`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sticky {
-    #[serde(default)]
-    pub(crate) mode: Mode,
+    pub(crate) mode: Option<Mode>,
     #[serde(default, deserialize_with = "some_time")]
     pub(crate) ttl: Option<Duration>,
     #[serde(default)]
@@ -103,8 +98,15 @@ pub struct Sticky {
     pub(crate) overrides: Vec<Override>,
 }
 
+impl Sticky {
+    /// Whether requests stick.
+    pub(crate) fn mode(&self) -> Mode {
+        Mode::or_implied(self.mode, self.ttl.is_some()).unwrap_or_default()
+    }
+}
+
 /// `[[sticky.override]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Override {
     #[serde(rename = "match")]
@@ -119,7 +121,7 @@ pub struct Override {
 }
 
 /// `[rotation]`
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rotation {
     #[serde(default)]
@@ -129,7 +131,7 @@ pub struct Rotation {
 }
 
 /// `[breaker]`
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Breaker {
     pub(crate) open_threshold: Option<u32>,
@@ -141,7 +143,7 @@ pub struct Breaker {
 }
 
 /// `[[proxy]]`
-#[derive(Clone, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProxyEntry {
     pub(crate) url: String,

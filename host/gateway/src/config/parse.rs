@@ -1,20 +1,23 @@
 //! From text to fields, with errors that help and hold no secret.
 
-use super::{ConfigError, File};
+use serde::de::DeserializeOwned;
+
+use super::{ConfigError, kind};
 
 /// How far a name may be off to be offered instead (Jaro-Winkler, 1 is equal).
 const NEAR: f64 = 0.7;
 
-pub(super) fn parse(path: &str, text: &str) -> Result<File, ConfigError> {
+pub(super) fn parse<T: DeserializeOwned>(path: &str, text: &str) -> Result<T, ConfigError> {
     toml::from_str(text).map_err(|error| {
         // The error's own text shows the line it is about, which may hold a password.
         let at = error.span().map_or(0, |span| span.start);
         let before = text.get(..at).unwrap_or(text);
         let line = before.matches('\n').count();
+        let table = table(text, line);
         ConfigError::Parse {
             path: path.to_owned(),
             line: line + 1,
-            reason: explain(error.message(), table(text, line)),
+            reason: explain(error.message(), text, at, table),
         }
     })
 }
@@ -39,14 +42,10 @@ fn is_safe(text: &str, also: &str) -> bool {
 }
 
 /// serde says "unknown field `x`, expected one of `a`, `b`": the nearest of them helps more.
-fn explain(message: &str, table: Option<&str>) -> String {
+fn explain(message: &str, text: &str, at: usize, table: Option<&str>) -> String {
     let first_line = message.lines().next().unwrap_or(message);
-    if let Some((_, expected)) = first_line
-        .split_once(": string \"")
-        .and_then(|(_, rest)| rest.rsplit_once("\", expected "))
-    {
-        // The string itself may be a URL with a password.
-        return format!("a text stands where {expected} is expected");
+    if let Some(wrong) = kind::explain(first_line, text, at, table) {
+        return wrong;
     }
     let unknown = ["field", "variant"].into_iter().find_map(|kind| {
         let rest = first_line.strip_prefix("unknown ")?.strip_prefix(kind)?;
@@ -77,6 +76,7 @@ fn explain(message: &str, table: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::File;
 
     #[test]
     fn what_is_wrong_is_said_with_its_line_and_the_nearest_name() {
@@ -103,11 +103,11 @@ mod tests {
             ),
             (
                 "[sticky]\nttl = 300",
-                "t:2: invalid type: integer `300`, expected a length of time with its unit, such as \"30s\" or \"10m\"",
+                "t:2: `ttl` in [sticky] is `300`; accepted: a length of time with its unit, such as \"30s\" or \"10m\"",
             ),
             (
                 "[sticky]\nttl = \"5 lightyears\"",
-                "t:2: \"5 lightyears\" is not a length of time; write it with its unit, such as \"30s\" or \"10m\"",
+                "t:2: `ttl` in [sticky] is `5 lightyears`; accepted: a length of time with its unit, such as \"30s\" or \"10m\"",
             ),
             (
                 "[[sticky.override]] # one\nmach = \"*.example\"",
@@ -122,8 +122,60 @@ mod tests {
                 "t:2: unknown field `xyz` in [timeouts], expected one of `connect`, `head`, `idle`, `client`",
             ),
             ("[[proxy]]\nweight = 1", "t:1: missing field `url`"),
+            (
+                "listen = 8080",
+                "t:1: `listen` is `8080`; accepted: an address and its port in quotes, such as \"127.0.0.1:8080\"",
+            ),
+            (
+                "admin = \"localhost:9090\"",
+                "t:1: `admin` is no such address; accepted: an address and its port in quotes, such as \"127.0.0.1:8080\"",
+            ),
+            (
+                "[retry]\nattempts = \"2\"",
+                "t:2: `attempts` in [retry] is `2`; accepted: a whole number from 0 to 4294967295, without quotes",
+            ),
+            (
+                "[retry]\nblocked = \"yes\"",
+                "t:2: `blocked` in [retry] is a text; accepted: true or false, without quotes",
+            ),
+            (
+                "[outcome]\nblocked_statuses = 403",
+                "t:2: `blocked_statuses` in [outcome] is `403`; accepted: a list: [403]",
+            ),
+            (
+                "[outcome]\nblocked_statuses = [\n  403,\n  -1,\n]",
+                "t:4: `blocked_statuses` in [outcome] is `-1`; accepted: a whole number from 0 to 65535",
+            ),
+            (
+                "[[proxy]]\nurl = \"http://x\"\ntags = \"de\"",
+                "t:3: `tags` in [[proxy]] is a text; accepted: a list of texts, such as [\"a\", \"b\"]",
+            ),
+            (
+                "[sticky]\nmax_sessions = -1",
+                "t:2: `max_sessions` in [sticky] is `-1`; accepted: a whole number from 0 on",
+            ),
+            (
+                "[sticky]\noverride = [{ match = \"a.example\", ttl = 5 }]",
+                "t:2: `ttl` in [sticky] is `5`; accepted: a length of time with its unit, such as \"30s\" or \"10m\"",
+            ),
+            (
+                "proxy = [{ url = \"http://x\", tags = [\"de\", 5] }]",
+                "t:1: `tags` is `5`; accepted: a text in quotes",
+            ),
+            (
+                "[sticky]\noverride = [\n  { match = \"a.example\" },\n  { match = { b = 1 } },\n]",
+                "t:4: `match` in [sticky] is a table; accepted: a text in quotes",
+            ),
+            (
+                "sticky = 1",
+                "t:1: `sticky` is `1`; accepted: a table of its own",
+            ),
+            (
+                "plugin = true",
+                "t:1: `plugin` is `true`; accepted: a text in quotes",
+            ),
         ] {
-            assert_eq!(parse("t", text).unwrap_err().to_string(), message);
+            assert_eq!(parse::<File>("t", text).unwrap_err().to_string(), message);
         }
     }
 
@@ -142,8 +194,23 @@ mod tests {
             "http://user:s3cret@host:1",
             "[[proxy]]\nurl = \"http://user:s3cret@host:1\"\nweight = \"s3cret\"",
         ] {
-            let error = parse("t", text).unwrap_err();
+            let error = parse::<File>("t", text).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
+        }
+        for text in [
+            "[[user]]\nname = \"alice\"\npassword = 918273",
+            "[[user]]\nname = \"alice\"\npassword = -918273",
+            "[[user]]\nname = \"alice\"\npassword = 918273.5",
+            "[[user]]\nname = \"alice\"\npassword = [918273]",
+            "admin_token = 918273",
+            "admin_token = 9182739182739182739182739",
+            "[[proxy]]\nurl = 918273",
+            "storage = 918273",
+            "user = [{ name = \"alice\", password = [918273] }]",
+            "user = [{ name = \"alice\",\n  password = { a = 918273 } }]",
+        ] {
+            let error = parse::<File>("t", text).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("918273"), "{error}");
         }
     }
 }

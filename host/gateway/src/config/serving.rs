@@ -34,24 +34,32 @@ impl Default for TimeoutFields {
 }
 
 /// `[limits]`
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitFields {
-    pub(crate) max_connections: usize,
+    pub(crate) max_connections: Option<usize>,
     pub(crate) max_header_bytes: usize,
+    pub(crate) max_tenants: u32,
 }
 
 impl Default for LimitFields {
     fn default() -> Self {
         Self {
-            max_connections: 20_000,
+            max_connections: None,
             max_header_bytes: 64 << 10,
+            max_tenants: 2_000,
         }
     }
 }
 
+impl LimitFields {
+    pub(crate) fn max_connections(&self) -> usize {
+        self.max_connections.unwrap_or(20_000)
+    }
+}
+
 /// `[retry]`
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetryFields {
     pub(crate) attempts: Option<u32>,
@@ -59,7 +67,7 @@ pub struct RetryFields {
 }
 
 /// `[outcome]`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutcomeFields {
     pub(crate) failure_statuses: Option<Vec<u16>>,
@@ -69,7 +77,7 @@ pub struct OutcomeFields {
 }
 
 /// `[[outcome.override]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutcomeOverride {
     #[serde(rename = "match")]
@@ -86,11 +94,12 @@ pub struct ClientFields {
 }
 
 /// `[[user]]`
-#[derive(Clone, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct User {
     pub(crate) name: String,
-    pub(crate) password: String,
+    pub(crate) password: Option<String>,
+    pub(crate) password_hash: Option<String>,
 }
 
 impl fmt::Debug for User {

@@ -1,18 +1,19 @@
 //! From fields to what the gateway goes by.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use hyper::header::{self, HeaderName};
-use remora_host::Error;
+use remora_host::{Error, Invalid, Mode, Verdicts};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::BuildError;
 use super::build::field;
 use super::file::File;
+use super::pool::PoolFields;
+use super::time::shown;
 use crate::admin::{Admin, Token};
 use crate::attempt::Retry;
-use crate::classify::{Statuses, Verdicts};
-use crate::client::Clients;
 use crate::gateway::{Settings, Timeouts};
 use crate::server::Limits;
 
@@ -33,14 +34,73 @@ const TAKEN: [HeaderName; 5] = [
 /// The most proxies that one request may try beyond the first.
 const MAX_ATTEMPTS: u32 = 10;
 
-impl File {
+impl PoolFields<'_> {
     /// What can change while it serves.
-    pub(crate) fn settings(&self) -> Result<Settings, BuildError> {
+    pub(crate) fn settings(&self, timeouts: Timeouts) -> Result<Settings, BuildError> {
         let retry = Retry::default();
         let attempts = self.retry.attempts.unwrap_or(retry.attempts);
         if attempts > MAX_ATTEMPTS {
             return Err(field("retry.attempts", attempts, "0 to 10"));
         }
+        self.check_idle_ttls()?;
+        Ok(Settings {
+            timeouts,
+            verdicts: self.verdicts()?,
+            retry: Retry {
+                attempts,
+                blocked: self.retry.blocked.unwrap_or(retry.blocked),
+            },
+        })
+    }
+
+    /// A `ttl` beside `mode = "disabled"` means nothing, and is not told the plugin, which checks the others.
+    fn check_idle_ttls(&self) -> Result<(), BuildError> {
+        let sticky = (self.sticky.mode, self.sticky.ttl);
+        let overrides = self.sticky.overrides.iter().enumerate();
+        let overrides =
+            overrides.map(|(i, o)| (format!("sticky.override[{i}].ttl"), (o.mode, o.ttl)));
+        for (name, (mode, ttl)) in [("sticky.ttl".to_owned(), sticky)]
+            .into_iter()
+            .chain(overrides)
+        {
+            if let (Some(Mode::Disabled), Some(ttl)) = (mode, ttl)
+                && ttl > MAX_TIME
+            {
+                return Err(field(name, shown(ttl), "up to 366 days"));
+            }
+        }
+        Ok(())
+    }
+
+    fn verdicts(&self) -> Result<Verdicts, BuildError> {
+        let outcome = &self.outcome;
+        let lists = |failure: &Option<_>, blocked: &Option<_>| (failure.clone(), blocked.clone());
+        let (failure, blocked) = lists(&outcome.failure_statuses, &outcome.blocked_statuses);
+        let unsaid = blocked.is_none();
+        let wrong = |invalid: Invalid| match invalid.field.as_str() {
+            // The file does not speak of that list: it is the other one that has to change.
+            "outcome.blocked_statuses" if unsaid => field(
+                "outcome.failure_statuses",
+                invalid.value,
+                "each status in one list: this one is also in `blocked_statuses`, which is [403, 429] by default",
+            ),
+            _ => Error::Invalid(invalid).into(),
+        };
+        let mut verdicts = Verdicts::new("outcome", failure, blocked).map_err(wrong)?;
+        for (i, over) in outcome.overrides.iter().enumerate() {
+            let at = format!("outcome.override[{i}]");
+            let (failure, blocked) = lists(&over.failure_statuses, &over.blocked_statuses);
+            verdicts = verdicts
+                .with(&at, &over.pattern, failure, blocked)
+                .map_err(Error::Invalid)?;
+        }
+        Ok(verdicts)
+    }
+}
+
+impl File {
+    /// How long it waits, for every pool.
+    pub(crate) fn timeouts(&self) -> Result<Timeouts, BuildError> {
         for (name, time) in [
             ("timeouts.connect", self.timeouts.connect),
             ("timeouts.head", self.timeouts.head),
@@ -48,22 +108,17 @@ impl File {
             ("timeouts.client", self.timeouts.client),
         ] {
             if time.is_zero() || time > MAX_TIME {
-                let value = humantime::format_duration(time);
-                return Err(field(name, value, "more than nothing, and up to 366 days"));
+                return Err(field(
+                    name,
+                    shown(time),
+                    "more than nothing, and up to 366 days",
+                ));
             }
         }
-        Ok(Settings {
-            timeouts: Timeouts {
-                connect: self.timeouts.connect,
-                head: self.timeouts.head,
-                idle: self.timeouts.idle,
-            },
-            verdicts: self.verdicts()?,
-            retry: Retry {
-                attempts,
-                blocked: self.retry.blocked.unwrap_or(retry.blocked),
-            },
-            clients: self.clients()?,
+        Ok(Timeouts {
+            connect: self.timeouts.connect,
+            head: self.timeouts.head,
+            idle: self.timeouts.idle,
         })
     }
 
@@ -74,9 +129,10 @@ impl File {
     /// [`BuildError`] names the first value that is not accepted.
     pub fn limits(&self) -> Result<Limits, BuildError> {
         let limits = Limits {
-            max_connections: self.limits.max_connections,
+            max_connections: self.limits.max_connections(),
             max_header_bytes: self.limits.max_header_bytes,
             client: self.timeouts.client,
+            idle: self.timeouts.idle,
         };
         if !(1..=MAX_CONNECTIONS).contains(&limits.max_connections) {
             let value = limits.max_connections;
@@ -87,6 +143,26 @@ impl File {
             return Err(field("limits.max_header_bytes", value, "8192 to 1048576"));
         }
         Ok(limits)
+    }
+
+    /// What is logged.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] when `log.level` is no filter.
+    pub fn log_filter(&self) -> Result<EnvFilter, BuildError> {
+        let level = self.log.level.as_deref().unwrap_or("info");
+        let wrong = || {
+            let accepted = "error, warn, info, debug or trace, also for single parts as in `warn,remora::access=info`";
+            field("log.level", level, accepted)
+        };
+        // To the filter a word that is no level is the name of a part, of which all is logged, and of others nothing.
+        let bare = level.split(',').map(str::trim);
+        let mut bare = bare.filter(|part| !part.is_empty() && !part.contains(['=', '[']));
+        if !bare.all(|word| word.parse::<LevelFilter>().is_ok()) {
+            return Err(wrong());
+        }
+        EnvFilter::try_new(level).map_err(|_| wrong())
     }
 
     /// Who may change something while it serves.
@@ -105,86 +181,15 @@ impl File {
         })
     }
 
-    fn verdicts(&self) -> Result<Verdicts, BuildError> {
-        let outcome = &self.outcome;
-        let or =
-            |own: &Option<Vec<u16>>, general: &Vec<u16>| own.as_ref().unwrap_or(general).clone();
-        let default = Statuses::default();
-        let general = Statuses {
-            failure: or(&outcome.failure_statuses, &default.failure),
-            blocked: or(&outcome.blocked_statuses, &default.blocked),
+    /// The header that carries a session id instead of the user name.
+    pub(crate) fn session_header(&self) -> Result<Option<HeaderName>, BuildError> {
+        let Some(name) = &self.client.session_header else {
+            return Ok(None);
         };
-        check("outcome", &general)?;
-        let mut verdicts = Verdicts::new(general.clone());
-        for (i, over) in outcome.overrides.iter().enumerate() {
-            let at = format!("outcome.override[{i}]");
-            let statuses = Statuses {
-                failure: or(&over.failure_statuses, &general.failure),
-                blocked: or(&over.blocked_statuses, &general.blocked),
-            };
-            check(&at, &statuses)?;
-            verdicts = verdicts
-                .with(&at, &over.pattern, statuses)
-                .map_err(|invalid| BuildError::Host(Error::Invalid(invalid)))?;
-        }
-        Ok(verdicts)
+        let header = HeaderName::try_from(name.as_str()).ok();
+        let header = header.filter(|header| !TAKEN.contains(header));
+        let accepted = "the name of a header that means nothing else, such as `x-session-id`";
+        let header = header.ok_or_else(|| field("client.session_header", name, accepted))?;
+        Ok(Some(header))
     }
-
-    fn clients(&self) -> Result<Clients, BuildError> {
-        let mut users = HashMap::new();
-        for (i, user) in self.user.iter().enumerate() {
-            let name = format!("user[{i}].name");
-            let plain = |b: u8| b.is_ascii_graphic() && !b":/".contains(&b);
-            if !(1..=64).contains(&user.name.len()) || !user.name.bytes().all(plain) {
-                let accepted = "1 to 64 bytes of printable ASCII without spaces, `:` and `/`";
-                return Err(field(name, &user.name, accepted));
-            }
-            if Clients::splits(&user.name) {
-                let accepted = "a name without `-session-`, `-sessid-`, `-sesstime-` and `-tag-`: what stands \
-                                behind them is not a part of it";
-                return Err(field(name, &user.name, accepted));
-            }
-            if users
-                .insert(user.name.clone(), user.password.clone())
-                .is_some()
-            {
-                return Err(field(name, &user.name, "each name once"));
-            }
-        }
-        let header = match &self.client.session_header {
-            None => None,
-            Some(name) => {
-                let header = HeaderName::try_from(name.as_str()).ok();
-                let header = header.filter(|header| !TAKEN.contains(header));
-                let accepted =
-                    "the name of a header that means nothing else, such as `x-session-id`";
-                Some(header.ok_or_else(|| field("client.session_header", name, accepted))?)
-            }
-        };
-        Ok(Clients::new(users, header))
-    }
-}
-
-fn check(at: &str, statuses: &Statuses) -> Result<(), BuildError> {
-    for (name, list) in [
-        ("failure_statuses", &statuses.failure),
-        ("blocked_statuses", &statuses.blocked),
-    ] {
-        if let Some(status) = list.iter().find(|status| !(200..=599).contains(*status)) {
-            return Err(field(
-                format!("{at}.{name}"),
-                status,
-                "statuses from 200 to 599",
-            ));
-        }
-    }
-    if let Some(both) = statuses
-        .failure
-        .iter()
-        .find(|s| statuses.blocked.contains(s))
-    {
-        let accepted = "each status in one of `failure_statuses` and `blocked_statuses`";
-        return Err(field(format!("{at}.blocked_statuses"), both, accepted));
-    }
-    Ok(())
 }

@@ -1,19 +1,23 @@
 //! `storage`: where sessions and breakers live.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use remora_host::ProxyManagerBuilder;
 use remora_host::storage::{
-    Degrading, Durability, OnStorageError, RedbOptions, RedbStore, RedisOptions, RedisStorage,
+    Degrading, Durability, MemoryProxyStore, OnStorageError, Quota, RedbError, RedbOptions,
+    RedbStore, RedisOptions, RedisStorage,
 };
 use serde::Deserialize;
 use tokio::runtime::Handle;
 
 use super::build::{BuildError, field};
 use super::file::File;
+use super::time::shown;
 use crate::store::Store;
 
 /// No server answers faster than that every time.
@@ -55,6 +59,7 @@ impl From<OnError> for OnStorageError {
 }
 
 /// What the field means.
+#[derive(Clone)]
 enum Place {
     Memory,
     File(PathBuf, Durability),
@@ -96,7 +101,16 @@ impl StorageField {
                 None => (path, Durability::Relaxed),
                 Some((path, "durability=relaxed")) => (path, Durability::Relaxed),
                 Some((path, "durability=immediate")) => (path, Durability::Immediate),
-                Some(_) => return Err(field("storage", "redb:…", ACCEPTED)),
+                Some((_, option)) => {
+                    // There is no place for a password behind a file.
+                    let plain = |c: char| c.is_ascii_alphanumeric() || "=_-&".contains(c);
+                    let option = match option.len() <= 40 && option.chars().all(plain) {
+                        true => option,
+                        false => "…",
+                    };
+                    let accepted = "`?durability=relaxed` or `?durability=immediate` behind the path, or nothing";
+                    return Err(field("storage", format!("redb:…?{option}"), accepted));
+                }
             };
             if path.is_empty() {
                 return Err(field("storage", "redb:", ACCEPTED));
@@ -131,59 +145,190 @@ impl File {
     ///
     /// [`BuildError`] names the field.
     pub(crate) fn check_storage(&mut self) -> Result<(), BuildError> {
-        self.storage.read()?;
+        self.storage()?;
         self.storage = StorageField::default();
         Ok(())
     }
 
-    /// Opens the storage and hands it to the manager that is being built.
-    pub(super) fn store(
-        &self,
-        builder: ProxyManagerBuilder,
-    ) -> Result<(ProxyManagerBuilder, Store), BuildError> {
+    /// The storage as all pools of the file use it.
+    pub(crate) fn storage(&self) -> Result<StorageFields, BuildError> {
+        if let Some(timeout) = self.storage_timeout.filter(|t| *t < MIN_TIMEOUT) {
+            return Err(field("storage_timeout", shown(timeout), "at least 10ms"));
+        }
         let place = self.storage.read()?;
         if self.record.is_some() && !matches!(place, Place::Memory) {
             let accepted =
                 "only with `storage = \"memory\"`: a replay begins with an empty storage";
             return Err(field("record", "set", accepted));
         }
-        if let Some(timeout) = self.storage_timeout.filter(|t| *t < MIN_TIMEOUT) {
-            let timeout = humantime::format_duration(timeout);
-            return Err(field("storage_timeout", timeout, "at least 10ms"));
+        Ok(StorageFields {
+            place,
+            on_error: self.on_storage_error,
+            timeout: self.storage_timeout,
+            files: Arc::default(),
+        })
+    }
+}
+
+/// Where state lives, of each pool apart.
+#[derive(Clone)]
+pub(crate) struct StorageFields {
+    place: Place,
+    on_error: OnError,
+    timeout: Option<Duration>,
+    /// The files that are open: one that a tenant has left may be taken up again before its last request is over.
+    files: Arc<Mutex<HashMap<PathBuf, Weak<RedbStore>>>>,
+}
+
+/// The open storage of one pool. Cheap to clone; clones are the same storage.
+#[derive(Clone)]
+pub(crate) struct OpenStorage {
+    medium: Medium,
+    timeout: Option<Duration>,
+    /// As its operator sees it.
+    pub(crate) store: Arc<Store>,
+}
+
+#[derive(Clone)]
+enum Medium {
+    Memory(Arc<MemoryProxyStore>),
+    File(Arc<RedbStore>),
+    Server(Arc<RedisStorage>),
+    OptionalServer(Arc<Degrading<RedisStorage>>),
+}
+
+impl StorageFields {
+    /// In the process.
+    pub(crate) fn memory() -> Self {
+        Self {
+            place: Place::Memory,
+            on_error: OnError::default(),
+            timeout: None,
+            files: Arc::default(),
         }
-        let builder = match self.storage_timeout {
-            Some(timeout) => builder.storage_timeout(timeout),
-            None => builder,
-        };
+    }
+
+    /// Whether calls to it go over a network.
+    pub(crate) fn is_remote(&self) -> bool {
+        matches!(self.place, Place::Redis(_))
+    }
+
+    /// The file, where it is one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match &self.place {
+            Place::File(path, _) => Some(path),
+            Place::Memory | Place::Redis(_) => None,
+        }
+    }
+
+    /// Whether it is gone with the process.
+    pub(crate) fn is_memory(&self) -> bool {
+        matches!(self.place, Place::Memory)
+    }
+
+    /// Opens the storage of a tenant, or that of the pool at the top.
+    pub(crate) fn open(&self, tenant: Option<&str>) -> Result<OpenStorage, BuildError> {
         let failed = |reason: String| BuildError::Storage { reason };
-        match place {
-            Place::Memory => Ok((builder, Store::default())),
+        let (medium, store) = match &self.place {
+            Place::Memory => {
+                let memory = match tenant {
+                    None => MemoryProxyStore::default(),
+                    Some(_) => MemoryProxyStore::compact(),
+                };
+                (Medium::Memory(Arc::new(memory)), Store::default())
+            }
             Place::File(path, durability) => {
                 let options = RedbOptions {
-                    durability,
-                    on_storage_error: self.on_storage_error.into(),
+                    durability: *durability,
+                    on_storage_error: self.on_error.into(),
                     ..RedbOptions::default()
                 };
-                let file = RedbStore::open(path, options).map_err(|e| failed(e.to_string()))?;
-                let clock = remora_host::SystemClock::not_before(file.last_seen_ms());
-                let file = Arc::new(file);
-                let builder = builder.clock(Arc::new(clock)).storage(file.clone());
-                Ok((builder, Store::file(file)))
+                let path = match tenant {
+                    None => path.clone(),
+                    Some(name) => tenant_file(path, name).map_err(|e| failed(e.to_string()))?,
+                };
+                let file = self
+                    .file(path, options)
+                    .map_err(|e| failed(e.to_string()))?;
+                (Medium::File(file.clone()), Store::file(file))
             }
             Place::Redis(options) => {
+                let mut options = options.clone();
+                if let Some(name) = tenant {
+                    options.prefix = format!("{}:{name}", options.prefix);
+                }
                 let redis = RedisStorage::open(options).map_err(|e| failed(e.to_string()))?;
                 let redis = Arc::new(redis);
                 let health = redis.health().clone();
-                if self.on_storage_error == OnError::Refuse {
-                    return Ok((builder.remote_storage(redis), Store::server(health)));
+                if self.on_error == OnError::Refuse {
+                    (Medium::Server(redis), Store::server(health))
+                } else {
+                    let degrading = Arc::new(Degrading::new(redis, Handle::current()));
+                    let alone = degrading.health().clone();
+                    let store = Store::optional_server(health, alone);
+                    (Medium::OptionalServer(degrading), store)
                 }
-                let degrading = Arc::new(Degrading::new(redis, Handle::current()));
-                let alone = degrading.health().clone();
-                Ok((
-                    builder.remote_storage(degrading),
-                    Store::optional_server(health, alone),
-                ))
             }
+        };
+        Ok(OpenStorage {
+            medium,
+            timeout: self.timeout,
+            store: Arc::new(store),
+        })
+    }
+}
+
+impl StorageFields {
+    fn file(&self, path: PathBuf, options: RedbOptions) -> Result<Arc<RedbStore>, RedbError> {
+        let mut files = self.files.lock();
+        files.retain(|_, file| file.strong_count() > 0);
+        if let Some(file) = files.get(&path).and_then(Weak::upgrade) {
+            return Ok(file);
+        }
+        let file = Arc::new(RedbStore::open(&path, options)?);
+        files.insert(path, Arc::downgrade(&file));
+        Ok(file)
+    }
+}
+
+/// `state.redb.tenants/NAME.redb` beside `state.redb`.
+fn tenant_file(path: &Path, name: &str) -> std::io::Result<PathBuf> {
+    let mut directory = path.as_os_str().to_owned();
+    directory.push(".tenants");
+    let directory = PathBuf::from(directory);
+    std::fs::create_dir_all(&directory)?;
+    Ok(directory.join(format!("{name}.redb")))
+}
+
+impl OpenStorage {
+    /// Hands it to a manager that is being built. `quota`: how many bytes it may keep, where that is counted here.
+    pub(crate) fn under(
+        &self,
+        builder: ProxyManagerBuilder,
+        quota: Option<u64>,
+    ) -> ProxyManagerBuilder {
+        let builder = match self.timeout {
+            Some(timeout) => builder.storage_timeout(timeout),
+            None => builder,
+        };
+        match (&self.medium, quota) {
+            // A record says how the manager's own empty storage was made.
+            (Medium::Memory(_), None) => builder,
+            (Medium::Memory(memory), Some(bytes)) => {
+                builder.storage(Arc::new(Quota::new(memory.clone(), bytes).counted()))
+            }
+            (Medium::File(file), quota) => {
+                let clock = remora_host::SystemClock::not_before(file.last_seen_ms());
+                let builder = builder.clock(Arc::new(clock));
+                match quota {
+                    None => builder.storage(file.clone()),
+                    Some(bytes) => {
+                        builder.storage(Arc::new(Quota::new(file.clone(), bytes).counted()))
+                    }
+                }
+            }
+            (Medium::Server(redis), _) => builder.remote_storage(redis.clone()),
+            (Medium::OptionalServer(redis), _) => builder.remote_storage(redis.clone()),
         }
     }
 }

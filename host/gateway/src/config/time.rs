@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::de::{Deserializer, Visitor};
+use serde::de::{Deserializer, Unexpected, Visitor};
 
 /// Reads a length of time.
 struct Time;
@@ -16,11 +16,26 @@ impl Visitor<'_> for Time {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Duration, E> {
-        humantime::parse_duration(text).map_err(|_| {
-            E::custom(format_args!(
-                "{text:?} is not a length of time; write it with its unit, such as \"30s\" or \"10m\""
-            ))
-        })
+        humantime::parse_duration(text).map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+    }
+}
+
+/// As people write it: in the largest unit that says it without a fraction.
+pub(super) fn shown(time: Duration) -> String {
+    let units = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
+    ];
+    let ms = time.as_millis();
+    let whole = Duration::from_millis(ms as u64) == time;
+    match units
+        .into_iter()
+        .find(|(unit, _)| whole && ms > 0 && ms.is_multiple_of(*unit))
+    {
+        Some((unit, name)) => format!("{}{name}", ms / unit),
+        None => humantime::format_duration(time).to_string(),
     }
 }
 

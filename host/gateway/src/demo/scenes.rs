@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::Stage;
 use super::client::{Answer, Client, Way};
 use super::show::Scene;
-use crate::cli::Failure;
+use crate::cli::{Failure, say};
 
 /// Plays all scenes in order.
 pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
@@ -20,7 +20,7 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
     recovery(stage, dead).await?;
     expiry(stage).await?;
     if !stage.json {
-        println!("\nEverything was as it should be.");
+        say("\nEverything was as it should be.")?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::exit::Exit;
-use crate::cli::{Failure, table};
+use crate::cli::{Failure, say, table};
 
 /// The upstream proxies.
 pub(super) fn pool(exits: &[Exit]) -> String {
@@ -62,13 +62,13 @@ impl Scene {
     pub(super) fn end(self) -> Result<(), Failure> {
         if self.json {
             let scene = json!({ "scene": self.title, "rows": self.rows, "wrong": self.wrong });
-            println!("{scene}");
+            say(scene)?;
         } else {
             let mut rows = table(["request", "exit IP", "status", "what it shows"]);
             for row in self.rows {
                 rows.add_row([row.request, row.exit_ip, row.status, row.shows]);
             }
-            println!("\n{}\n\n{rows}", self.title);
+            say(format_args!("\n{}\n\n{rows}", self.title))?;
         }
         if self.wrong.is_empty() {
             return Ok(());

@@ -19,12 +19,31 @@ pub(super) fn bootstrap(plan: &Plan<'_>, place: &Place) -> Result<Value, BuildEr
         },
     });
     if let Some(admin) = admin {
-        bootstrap["admin"] = json!({"address": {"socket_address": {
-            "address": admin.ip().to_string(),
-            "port_value": admin.port(),
-        }}});
+        bootstrap["admin"] = json!({
+            "address": {"socket_address": {
+                "address": admin.ip().to_string(),
+                "port_value": admin.port(),
+            }},
+            "allow_paths": allowed(),
+        });
     }
     Ok(bootstrap)
+}
+
+/// What the admin interface answers. It asks nobody who they are, `/config_dump` has the passwords in it, and
+/// `/logging` could have them written to the log.
+fn allowed() -> Vec<Value> {
+    let below = [
+        "/stats",
+        "/clusters",
+        "/listeners",
+        "/drain_listeners",
+        "/healthcheck/",
+    ];
+    let only = ["/ready", "/memory", "/certs", "/hot_restart_version"];
+    let below = below.map(|path| json!({"prefix": path}));
+    let only = only.map(|path| json!({"exact": path}));
+    below.into_iter().chain(only).collect()
 }
 
 /// A metric of the filter is called `remora_acquires_total.result=hit`: the part behind the dot is its label.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::pool::Upstream;
-use super::{NAME, Place, Plan, STEERING};
+use super::{NAME, Place, Plan, STEERING, sockets};
 
 /// What belongs to the way from the client to Envoy, or between its filters, and must not go on.
 const STRIPPED: [&str; 8] = [
@@ -19,18 +19,7 @@ const STRIPPED: [&str; 8] = [
 
 pub(super) fn cluster(plan: &Plan<'_>, place: &Place) -> Value {
     let file = plan.file;
-    let most = file.limits.max_connections;
-    let mut matches: Vec<Value> = tls(plan).into_iter().collect();
-    matches.push(json!({
-        "name": "http",
-        "match": {},
-        "transport_socket": {
-            "name": "envoy.transport_sockets.raw_buffer",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer",
-            },
-        },
-    }));
+    let most = file.limits.max_connections();
     let mut cluster = json!({
         "name": NAME,
         "connect_timeout": super::bootstrap::seconds(file.timeouts.connect),
@@ -46,7 +35,8 @@ pub(super) fn cluster(plan: &Plan<'_>, place: &Place) -> Value {
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": protocol(),
         },
-        "transport_socket_matches": matches,
+        "transport_socket": sockets::default(plan),
+        "transport_socket_matches": sockets::matches(plan),
     });
     match place {
         Place::Inline(_) => {
@@ -124,25 +114,6 @@ fn protocol() -> Value {
     })
 }
 
-/// How `https://` proxies are spoken to; `None` where nobody is trusted.
-fn tls(plan: &Plan<'_>) -> Option<Value> {
-    let roots = super::pool::roots(plan.file)?;
-    Some(json!({
-        "name": "https",
-        "match": {"tls": true},
-        "transport_socket": {
-            "name": "envoy.transport_sockets.tls",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-                // The name in the proxy's URL, which its certificate has to be for.
-                "auto_host_sni": true,
-                "auto_sni_san_validation": true,
-                "common_tls_context": {"validation_context": {"trusted_ca": {"filename": roots}}},
-            },
-        },
-    }))
-}
-
 /// The endpoints. The credentials are here and nowhere else.
 pub(super) fn assignment(pool: &[Upstream]) -> Value {
     let endpoints: Vec<Value> = pool.iter().map(endpoint).collect();
@@ -157,9 +128,7 @@ fn endpoint(proxy: &Upstream) -> Value {
     if let Some(authorization) = &proxy.authorization {
         metadata["remora"] = json!({"authorization": authorization});
     }
-    if proxy.tls {
-        metadata["envoy.transport_socket_match"] = json!({"tls": true});
-    }
+    metadata["envoy.transport_socket_match"] = sockets::label(proxy);
     json!({
         "endpoint": {
             "hostname": proxy.host,

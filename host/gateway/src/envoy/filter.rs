@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{NAME, Place, Plan};
-use crate::config::{File, Mode, OutcomeOverride, Override};
+use crate::config::{File, OutcomeOverride, Override};
+use remora_host::Mode;
 
 /// The type of the filter.
 pub(super) const TYPE: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
@@ -62,7 +63,7 @@ fn tables(file: &File) -> Map<String, Value> {
         (
             "sticky",
             Fields::default()
-                .set("mode", mode(sticky.mode))
+                .set("mode", mode(sticky.mode()))
                 .time("ttl", sticky.ttl)
                 .set("scope", sticky.scope)
                 .time("idle", sticky.idle)

@@ -5,6 +5,7 @@
 //! | `pool` | the proxies as Envoy has to see them |
 //! | `filter` | the filter's own configuration: ids, addresses, weights and tags; no secret |
 //! | `cluster` | the cluster that the pool is, its endpoints and their credentials |
+//! | `sockets` | how the proxies are spoken to: in the clear, or over TLS |
 //! | `listener` | where clients connect |
 //! | `bootstrap` | all of it |
 //! | `files` | writes it so that a running Envoy takes it up |
@@ -15,6 +16,7 @@ mod files;
 mod filter;
 mod listener;
 mod pool;
+mod sockets;
 
 use std::path::{Path, PathBuf};
 
@@ -67,7 +69,7 @@ impl<'a> Plan<'a> {
     pub fn new(file: &'a File) -> Result<Self, BuildError> {
         file.check_for_envoy()?;
         file.envoy_addresses()?;
-        file.settings()?;
+        file.pool().settings(file.timeouts()?)?;
         let pool = pool::read(file)?;
         Ok(Self { file, pool })
     }

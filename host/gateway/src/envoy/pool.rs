@@ -56,7 +56,7 @@ pub(super) fn read(file: &File) -> Result<Vec<Upstream>, BuildError> {
         return Err(BuildError::NoProxy);
     }
     // Also says which of them is there twice.
-    file.proxies()?;
+    file.pool().proxies()?;
     let mut pool: Vec<Upstream> = Vec::with_capacity(file.proxy.len());
     for (i, entry) in file.proxy.iter().enumerate() {
         if let Some(exits) = entry.exits {

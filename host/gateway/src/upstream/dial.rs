@@ -1,22 +1,22 @@
 //! Connecting to an upstream proxy, and through it to a target.
 
-use std::future::{self, Ready};
-use std::net::{IpAddr, SocketAddr};
+use std::future;
+use std::net::SocketAddr;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::client::conn::http1;
 use hyper::header::{self, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::{Method, Request, Uri};
-use hyper_util::client::legacy::connect::proxy::SocksV5;
 use hyper_util::rt::TokioIo;
-use remora_host::Credentials;
+use remora_host::{Credentials, Origin};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tower_service::Service;
+use tokio_socks::tcp::Socks5Stream;
+use tokio_socks::{Error, TargetAddr};
 
 use super::stream::Stream;
 use super::tls::Trust;
@@ -113,7 +113,9 @@ pub(super) async fn tunnel(
     let response = response.await.map_err(|_| Fault::Reset)?;
     match response.status() {
         status if status.is_success() => {}
-        status if status.as_u16() == 407 => return Err(Fault::Credentials),
+        status if Origin::Either.refuses_credentials(status.as_u16()) => {
+            return Err(Fault::Credentials);
+        }
         status => return Err(Fault::Refused(status)),
     }
     let parts = match ended {
@@ -134,56 +136,39 @@ pub(super) async fn socks(
     credentials: Option<Credentials>,
     resolve_here: bool,
 ) -> Result<Far, Fault> {
-    let target = if resolve_here {
-        resolve(target).await?
-    } else {
-        Uri::from(target.clone())
+    let host = target.host().trim_matches(['[', ']']);
+    let port = target.port_u16().unwrap_or(80);
+    let target = match host.parse() {
+        Ok(ip) => TargetAddr::Ip(SocketAddr::new(ip, port)),
+        Err(_) if resolve_here => TargetAddr::Ip(resolve(host, port).await?),
+        Err(_) => TargetAddr::Domain(host.into(), port),
     };
-    let mut socks = SocksV5::new(Uri::default(), Connected(Some(stream)));
-    if let Some(Credentials { username, password }) = credentials {
-        socks = socks.with_auth(username, password.unwrap_or_default());
-    }
-    match socks.call(target).await {
-        Ok(io) => Ok(Far {
-            io: io.into_inner(),
+    let opened = match &credentials {
+        None => Socks5Stream::connect_with_socket(stream, target).await,
+        Some(Credentials { username, password }) => {
+            let password = password.as_deref().unwrap_or_default();
+            Socks5Stream::connect_with_password_and_socket(stream, target, username, password).await
+        }
+    };
+    match opened {
+        Ok(tunnel) => Ok(Far {
+            io: tunnel.into_inner(),
             early: hyper::body::Bytes::new(),
         }),
         Err(error) => {
             tracing::debug!(%error, "a SOCKS5 proxy did not open a tunnel");
-            Err(Fault::Socks)
+            Err(match error {
+                Error::PasswordAuthFailure(_)
+                | Error::NoAcceptableAuthMethods
+                | Error::AuthorizationRequired => Fault::Credentials,
+                _ => Fault::Socks,
+            })
         }
     }
 }
 
-async fn resolve(target: &Authority) -> Result<Uri, Fault> {
-    let host = target.host().trim_matches(['[', ']']);
-    let port = target.port_u16().unwrap_or(80);
-    let ip: IpAddr = match host.parse() {
-        Ok(ip) => ip,
-        Err(_) => {
-            let found = lookup_host((host, port)).await;
-            let first = found.ok().and_then(|mut all| all.next());
-            first.ok_or(Fault::Resolve)?.ip()
-        }
-    };
-    let address = SocketAddr::new(ip, port).to_string();
-    address.parse().map_err(|_| Fault::Resolve)
-}
-
-/// A connector that is connected already.
-struct Connected(Option<Stream>);
-
-impl Service<Uri> for Connected {
-    type Response = TokioIo<Stream>;
-    type Error = std::io::Error;
-    type Future = Ready<Result<Self::Response, Self::Error>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let stream = self.0.take().map(TokioIo::new);
-        future::ready(stream.ok_or_else(|| std::io::ErrorKind::NotConnected.into()))
-    }
+async fn resolve(host: &str, port: u16) -> Result<SocketAddr, Fault> {
+    let found = lookup_host((host, port)).await;
+    let first = found.ok().and_then(|mut all| all.next());
+    first.ok_or(Fault::Resolve)
 }

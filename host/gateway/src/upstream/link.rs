@@ -23,7 +23,11 @@ pub(crate) struct Link {
 
 impl Link {
     pub(super) async fn new(stream: Stream) -> hyper::Result<Self> {
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let (sender, connection) = http1::Builder::new()
+            // RFC 9112 §5.2: who passes on a folded header has to unfold it.
+            .allow_obsolete_multiline_headers_in_responses(true)
+            .handshake(TokioIo::new(stream))
+            .await?;
         Ok(Self {
             sender,
             connection: Some(connection),

@@ -18,8 +18,8 @@ use hyper::header::{self, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::{Request, Response, Uri};
 use parking_lot::RwLock;
-use remora_host::{Credentials, Proxy, ProxyHandle, ProxyType};
-use tokio::time::timeout;
+use remora_host::{Credentials, Origin, Proxy, ProxyHandle, ProxyType};
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::body::Body;
@@ -146,9 +146,12 @@ impl Upstream {
         }
     }
 
-    /// Whether a 407 is its own, rather than the target's.
-    pub(crate) fn answers_itself(&self) -> bool {
-        matches!(self.protocol, Protocol::Http)
+    /// Whom responses through it are from.
+    pub(crate) fn origin(&self) -> Origin {
+        match self.protocol {
+            Protocol::Http => Origin::Either,
+            _ => Origin::Target,
+        }
     }
 
     fn authorization(&self, handle: &ProxyHandle) -> Option<HeaderValue> {
@@ -188,6 +191,7 @@ impl Upstream {
         match upload.head(answer, timeouts.head).await? {
             Ok(response) => Ok((response, self.clone().shelf(kind, link))),
             Err(_) if upload.is_broken() => Err(Fault::ClientBroke),
+            Err(error) if error.is_parse() => Err(Fault::Malformed),
             Err(_) => Err(Fault::Reset),
         }
     }
@@ -207,6 +211,7 @@ impl Upstream {
         handle: &ProxyHandle,
         timeouts: &Timeouts,
     ) -> Result<Far, Fault> {
+        let deadline = Instant::now() + timeouts.connect;
         let stream = self.address.connect(timeouts.connect).await?;
         let opening = async {
             match self.protocol {
@@ -216,9 +221,9 @@ impl Upstream {
                 }
             }
         };
-        timeout(timeouts.connect, opening)
+        timeout_at(deadline, opening)
             .await
-            .map_err(|_| Fault::ConnectTimeout)?
+            .map_err(|_| Fault::TunnelTimeout)?
     }
 
     /// A connection to send requests of this kind on.

@@ -7,11 +7,12 @@ use std::thread;
 use std::time::Duration;
 
 use remora_core::{Config, Scope, Storage};
+use tokio::runtime::Handle;
 
 use super::{ProxyManager, Shared, Views};
 use crate::clock::{Clock, FleetClock, SystemClock};
 use crate::config::{ProxyConfig, Strategy};
-use crate::decisions::{Decisions, Local};
+use crate::decisions::{Apart, Decisions, Local};
 use crate::error::Error;
 use crate::instances::Instances;
 use crate::plugin::Plugin;
@@ -29,6 +30,7 @@ pub struct ProxyManagerBuilder {
     strategy: Strategy,
     plugin: Option<Plugin>,
     instances: Option<usize>,
+    apart: Option<Handle>,
     record: Option<Box<dyn Write + Send>>,
 }
 
@@ -112,6 +114,16 @@ impl ProxyManagerBuilder {
         self
     }
 
+    /// Calls run on those threads of `runtime` that may be kept waiting, one for each instance: for a plugin that may
+    /// take as long as its [`Limits`](crate::Limits) allow, beside requests that must not wait for it. Without it a
+    /// call runs on the thread of who asks, which is faster. With a [`remote_storage`](Self::remote_storage) it is
+    /// the same as without.
+    #[must_use]
+    pub fn on_blocking_threads(mut self, runtime: Handle) -> Self {
+        self.apart = Some(runtime);
+        self
+    }
+
     /// Records every call as a line of JSON, see [`trace`](crate::trace). Calls wait for each other while
     /// it is on. The storage has to be an empty one; without [`storage`](Self::storage) it is.
     #[must_use]
@@ -145,14 +157,12 @@ impl ProxyManagerBuilder {
                 let count = self
                     .instances
                     .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-                Decisions::Local(local(
-                    plugin,
-                    clock,
-                    storage,
-                    count,
-                    config,
-                    self.record.map(|out| (out, seed)),
-                )?)
+                let record = self.record.map(|out| (out, seed));
+                let local = local(plugin, clock, storage, count, config, record)?;
+                match self.apart {
+                    None => Decisions::Local(local),
+                    Some(runtime) => Decisions::Apart(Apart::new(local, runtime)),
+                }
             }
             Place::Remote(_) if self.record.is_some() => {
                 return Err(Error::invalid(

@@ -12,7 +12,7 @@ use wasmtime::{Result, StoreContextMut, StoreLimits};
 use crate::bindings::storage as wit;
 use crate::bindings::types::StorageError as WitError;
 use crate::clock::Clock;
-use crate::imports::{Allowance, MAX_ENTRIES, PROVIDED, entries, read_key};
+use crate::imports::{Allowance, Instantiated, MAX_ENTRIES, PROVIDED, link_clock, pair, read_key};
 use crate::storage::{Answer, RemoteStorage};
 
 /// What an instance can reach.
@@ -20,7 +20,7 @@ pub(crate) struct RemoteState {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) storage: Arc<dyn RemoteStorage>,
     pub(crate) limits: StoreLimits,
-    pub(crate) imports: Allowance,
+    pub(crate) allowance: Allowance,
     /// When the call at hand has to be through.
     pub(crate) deadline: Instant,
     /// Set while a report is made.
@@ -33,6 +33,16 @@ pub(crate) type Snapshot = HashMap<(u8, CompactString), Cell>;
 
 /// The tables that reports look at.
 pub(crate) const REPORTED: [Table; 2] = [Table::Breakers, Table::InFlight];
+
+impl Instantiated for RemoteState {
+    fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    fn allowance(&mut self) -> &mut Allowance {
+        &mut self.allowance
+    }
+}
 
 impl RemoteState {
     /// What the snapshot says; `None` where it is not asked.
@@ -57,7 +67,7 @@ impl Way {
     /// For one use of an import; a call has only so many.
     fn of(store: &mut Store<'_>) -> Result<Self> {
         let state = store.data_mut();
-        state.imports.spend()?;
+        state.allowance.spend()?;
         Ok(Self {
             storage: state.storage.clone(),
             deadline: state.deadline,
@@ -82,12 +92,7 @@ fn owned(key: &WasmStr, store: &Store<'_>) -> Result<CompactString> {
 }
 
 pub(crate) fn link(linker: &mut Linker<RemoteState>) -> Result<()> {
-    linker
-        .instance(PROVIDED[1])?
-        .func_wrap("now", |mut store: Store<'_>, ()| {
-            store.data_mut().imports.spend()?;
-            Ok((store.data().clock.now_ms(),))
-        })?;
+    link_clock(linker)?;
     let mut storage = linker.instance(PROVIDED[2])?;
     storage.func_wrap_async(
         "load",
@@ -117,9 +122,8 @@ pub(crate) fn link(linker: &mut Linker<RemoteState>) -> Result<()> {
                 let Some(two) = Table::from_index(two) else {
                     return Ok((Err(WitError::Unavailable),));
                 };
-                let pair = way.ask(one, |s, one| s.load_pair((one, &key), (two, &other_key)));
-                let pair = pair.await;
-                Ok((pair.map(|(a, b)| (a.map(wit::Cell::from), b.map(wit::Cell::from))),))
+                let loaded = way.ask(one, |s, one| s.load_pair((one, &key), (two, &other_key)));
+                Ok((loaded.await.map(pair),))
             })
         },
     )?;
@@ -145,10 +149,7 @@ pub(crate) fn link(linker: &mut Linker<RemoteState>) -> Result<()> {
                 let head = way
                     .ask(table, |s, table| s.first_to_expire(table, limit))
                     .await;
-                Ok((head.map(|head| wit::Head {
-                    population: head.population,
-                    entries: entries(head.entries),
-                }),))
+                Ok((head.map(wit::Head::from),))
             })
         },
     )?;
@@ -161,10 +162,7 @@ pub(crate) fn link(linker: &mut Linker<RemoteState>) -> Result<()> {
                 let page = way
                     .ask(table, |s, table| s.scan(table, cursor, limit))
                     .await;
-                Ok((page.map(|page| wit::Page {
-                    entries: entries(page.entries),
-                    next: page.next,
-                }),))
+                Ok((page.map(wit::Page::from),))
             })
         },
     )

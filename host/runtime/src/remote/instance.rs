@@ -14,6 +14,7 @@ use super::imports::{REPORTED, Snapshot};
 use crate::bindings::{control, egress, sessions, types};
 use crate::contract;
 use crate::convert::config::to_wit;
+use crate::epoch;
 use crate::error::{CallError, Error};
 use crate::instance::{asks, granted, outcome_of, proxies_of, tags_of, tried_of};
 use crate::storage::RemoteStorage;
@@ -24,8 +25,6 @@ type Answer<T> = Result<T, CallError>;
 pub(crate) struct RemoteInstance {
     store: Store<RemoteState>,
     exports: Exports,
-    /// How many ticks of the epoch a call may last, the time it waits included.
-    ticks: u64,
 }
 
 /// A [`Request`] that a task can take along.
@@ -49,16 +48,27 @@ impl From<&Request<'_>> for OwnedRequest {
     }
 }
 
+impl OwnedRequest {
+    pub(crate) fn lend<T>(&self, f: impl FnOnce(&Request<'_>) -> T) -> T {
+        let tags: Vec<&str> = self.tags.iter().map(String::as_str).collect();
+        f(&Request {
+            target: &self.target,
+            session: self.session.as_deref(),
+            tags: &tags,
+            tried: &self.tried,
+            ttl_ms: self.ttl_ms,
+        })
+    }
+}
+
 impl RemoteInstance {
     pub(crate) fn new(
         mut store: Store<RemoteState>,
         instance: &wasmtime::component::Instance,
-        ticks: u64,
     ) -> wasmtime::Result<Self> {
         Ok(Self {
             exports: Exports::find(instance, &mut store)?,
             store,
-            ticks,
         })
     }
 
@@ -72,8 +82,9 @@ impl RemoteInstance {
         P: ComponentNamedList + Lower + Send + Sync,
         R: ComponentNamedList + Lift + Send + Sync + 'static,
     {
-        self.store.set_epoch_deadline(self.ticks);
-        self.store.data_mut().imports.renew();
+        epoch::enter(&mut self.store);
+        // It may wait for its storage before anybody looks.
+        self.store.data_mut().allowance.look();
         let func = func.typed::<P, R>(&self.store)?;
         func.call_async(&mut self.store, params).await
     }

@@ -1,7 +1,7 @@
 //! Lends instances, each to one call at a time.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -32,6 +32,8 @@ pub(super) struct Pool {
     places: Mutex<Box<[Place]>>,
     count: usize,
     traps: AtomicU64,
+    /// Whether no instance is kept any more. It counts under the lock of `places`.
+    is_retired: AtomicBool,
 }
 
 impl fmt::Debug for Pool {
@@ -51,6 +53,7 @@ impl Pool {
             places: Mutex::new((0..count).map(|_| Place::default()).collect()),
             count,
             traps: AtomicU64::new(0),
+            is_retired: AtomicBool::new(false),
         }
     }
 
@@ -60,6 +63,17 @@ impl Pool {
 
     pub(super) fn traps(&self) -> u64 {
         self.traps.load(Ordering::Relaxed)
+    }
+
+    /// Keeps no instance from now on.
+    pub(super) fn retire(&self) {
+        let mut places = self.places.lock();
+        self.is_retired.store(true, Ordering::Relaxed);
+        for place in places.iter_mut() {
+            if let Place::Idle(_) = place {
+                *place = Place::Empty;
+            }
+        }
     }
 
     /// The instance at that place if it is not lent, else one that is there already, else an empty place.
@@ -130,9 +144,11 @@ impl Lent<'_> {
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        let place = self.known.take().map_or(Place::Empty, Place::Idle);
-        if let Some(lent) = self.pool.places.lock().get_mut(self.at) {
-            *lent = place;
+        let mut places = self.pool.places.lock();
+        let known = self.known.take();
+        let known = known.filter(|_| !self.pool.is_retired.load(Ordering::Relaxed));
+        if let Some(lent) = places.get_mut(self.at) {
+            *lent = known.map_or(Place::Empty, Place::Idle);
         }
     }
 }

@@ -222,4 +222,13 @@ impl<R: RemoteStorage + 'static> RemoteStorage for Degrading<R> {
     fn now_ms(&self) -> Option<u64> {
         self.inner.store.now_ms()
     }
+
+    fn time_known(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            // On its own from the start: by its own clock.
+            self.ask(self.inner.store.time_known())
+                .await
+                .unwrap_or(Ok(()))
+        })
+    }
 }

@@ -20,6 +20,7 @@ pub struct Health {
     failing_since: AtomicU64,
     failures: AtomicU64,
     failovers: AtomicU64,
+    lost_sessions: AtomicU64,
 }
 
 impl Health {
@@ -55,6 +56,12 @@ impl Health {
         self.failovers.load(Ordering::SeqCst)
     }
 
+    /// How many sessions have lost a change to a failover, of those that this process had changed last: they got another
+    /// exit, or one back that had ended.
+    pub fn lost_sessions(&self) -> u64 {
+        self.lost_sessions.load(Ordering::SeqCst)
+    }
+
     /// It has failed. Answers whether it worked before.
     pub(crate) fn failed(&self) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -73,6 +80,10 @@ impl Health {
     pub(crate) fn recovered(&self) -> bool {
         // Looked at first: as a rule there is nothing to write.
         self.is_failing() && self.failing_since.swap(0, Ordering::SeqCst) != 0
+    }
+
+    pub(crate) fn lost(&self, sessions: u64) {
+        self.lost_sessions.fetch_add(sessions, Ordering::SeqCst);
     }
 
     pub(crate) fn failed_over(&self) {

@@ -17,7 +17,7 @@ mod health;
 mod memory;
 mod quota;
 mod redb;
-mod redis;
+pub(crate) mod redis;
 mod remote;
 
 pub use self::redb::{Durability, RedbError, RedbOptions, RedbStore};

@@ -204,7 +204,7 @@ impl Storage for RedbStore {
         match self.durability {
             Durability::Relaxed => {
                 self.journal.accepts()?;
-                let note = || self.journal.note(table, key, new);
+                let note = || self.journal.note(table, key, expected, new);
                 self.memory.exchange(table, key, expected, new, note)
             }
             Durability::Immediate => self.journal.ask(table, key, expected, new),

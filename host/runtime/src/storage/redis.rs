@@ -1,10 +1,12 @@
 //! State on a Redis or Valkey server, or a cluster of them: shared by a fleet.
 
-mod calls;
+pub(crate) mod calls;
 mod clock;
+mod connection;
 mod layout;
 mod link;
 mod options;
+mod recent;
 mod script;
 mod verdict;
 

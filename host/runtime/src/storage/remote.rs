@@ -58,4 +58,10 @@ pub trait RemoteStorage: Send + Sync {
     fn now_ms(&self) -> Option<u64> {
         None
     }
+
+    /// Waits until [`now_ms`](Self::now_ms) is known, which it stays; a store without a clock has nothing to wait for.
+    /// Nothing is decided before that: by its own clock a process whose date is wrong would end everybody's sessions.
+    fn time_known(&self) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
 }

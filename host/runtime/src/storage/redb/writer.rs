@@ -41,7 +41,7 @@ impl Writer {
                 Work::Questions(questions) => self.decide(questions),
                 Work::Changes(batch, flushes) => {
                     if self.write(&batch).is_ok() {
-                        self.journal.written(flushes);
+                        self.journal.written(&batch, flushes);
                     } else if !self.journal.not_written(batch, flushes) {
                         return;
                     }
@@ -63,7 +63,8 @@ impl Writer {
             }
             Err(error) => {
                 if self.health.failed() {
-                    tracing::error!(%error, "the state file cannot be written; what changes is in memory only");
+                    let meanwhile = self.journal.meanwhile();
+                    tracing::error!(%error, "the state file cannot be written; {meanwhile}");
                 }
                 Err(StorageError::Unavailable)
             }
@@ -125,7 +126,7 @@ impl Writer {
                 if cell.expires_at > now {
                     break;
                 }
-                let note = || self.journal.note(table, key, None);
+                let note = || self.journal.note(table, key, Some(cell), None);
                 // A conflict: somebody has renewed it.
                 let _ = self.memory.exchange(table, key, Some(cell), None, note);
             }

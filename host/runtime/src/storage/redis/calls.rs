@@ -3,11 +3,11 @@
 use std::sync::atomic::Ordering;
 
 use redis::Value;
-use remora_core::{Cell, Exchange, Head, Page, Storage, StorageError, Table};
+use remora_core::{Cell, Exchange, Head, MAX_KEY_LEN, Page, Storage, StorageError, Table};
 
-use super::RedisStorage;
 use super::layout::{self, GRACE_MS};
 use super::script::{EXCHANGE, FIRST_TO_EXPIRE, SCAN};
+use super::{PATIENCE, RedisStorage};
 use crate::storage::remote::{Answer, Pair, RemoteStorage};
 
 impl RedisStorage {
@@ -58,12 +58,16 @@ impl RedisStorage {
         let (answer, again) = self
             .send(&EXCHANGE.call(&[&entry, &index], &arguments))
             .await?;
-        match answer {
-            Value::Int(1) => Ok(Exchange::Stored),
-            // Sent twice, and gone: this may have been us the first time. What was wanted holds.
-            Value::BulkString(current) if current.is_empty() && again && new.is_none() => {
-                Ok(Exchange::Stored)
+        let stored = || {
+            if table == Table::Sessions {
+                self.link.recent.note(key, expected, new);
             }
+            Ok(Exchange::Stored)
+        };
+        match answer {
+            Value::Int(1) => stored(),
+            // Sent twice, and gone: this may have been us the first time. What was wanted holds.
+            Value::BulkString(current) if current.is_empty() && again && new.is_none() => stored(),
             Value::BulkString(current) if current.is_empty() => Ok(Exchange::Conflict(None)),
             Value::BulkString(current) => Ok(Exchange::Conflict(Some(layout::decode(&current)?))),
             _ => Err(StorageError::Corrupt),
@@ -99,19 +103,24 @@ impl RedisStorage {
         let limit = limit.max(1).to_string();
         let arguments = [cursor.as_bytes(), limit.as_bytes(), entries.as_bytes()];
         let (answer, _) = self.send(&SCAN.call(&[&index], &arguments)).await?;
-        let mut answer = list(answer)?.into_iter();
-        let next: u64 = answer
-            .next()
-            .and_then(|next| redis::from_redis_value(next).ok())
-            .ok_or(StorageError::Corrupt)?;
-        Ok(Page {
-            entries: named(answer)?,
-            next: (next != 0).then_some(next),
-        })
+        page(answer)
     }
 }
 
-fn cell(value: Value) -> Result<Option<Cell>, StorageError> {
+/// The answer to a scan.
+fn page(answer: Value) -> Result<Page, StorageError> {
+    let mut answer = list(answer)?.into_iter();
+    let next: u64 = answer
+        .next()
+        .and_then(|next| redis::from_redis_value(next).ok())
+        .ok_or(StorageError::Corrupt)?;
+    Ok(Page {
+        entries: named(answer)?,
+        next: (next != 0).then_some(next),
+    })
+}
+
+pub(super) fn cell(value: Value) -> Result<Option<Cell>, StorageError> {
     match value {
         Value::Nil => Ok(None),
         Value::BulkString(bytes) => layout::decode(&bytes).map(Some),
@@ -119,7 +128,7 @@ fn cell(value: Value) -> Result<Option<Cell>, StorageError> {
     }
 }
 
-fn list(answer: Value) -> Result<Vec<Value>, StorageError> {
+pub(super) fn list(answer: Value) -> Result<Vec<Value>, StorageError> {
     match answer {
         Value::Array(values) => Ok(values),
         _ => Err(StorageError::Corrupt),
@@ -130,13 +139,32 @@ fn list(answer: Value) -> Result<Vec<Value>, StorageError> {
 fn named(mut values: impl Iterator<Item = Value>) -> Result<Vec<(String, Cell)>, StorageError> {
     let mut entries = Vec::new();
     while let Some(name) = values.next() {
-        let name = redis::from_redis_value(name).map_err(|_| StorageError::Corrupt)?;
+        let name: String = redis::from_redis_value(name).map_err(|_| StorageError::Corrupt)?;
+        // A plugin that asked for such a key itself would be ended.
+        if !is_key(&name) {
+            return Err(StorageError::Corrupt);
+        }
         let Some(Value::BulkString(value)) = values.next() else {
             return Err(StorageError::Corrupt);
         };
         entries.push((name, layout::decode(&value)?));
     }
     Ok(entries)
+}
+
+fn is_key(name: &str) -> bool {
+    (1..=MAX_KEY_LEN).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// What a server's answer holds, for tests/fuzz.
+pub(crate) fn entries(answer: &[u8]) -> Vec<(String, Cell)> {
+    let Ok(answer) = redis::parse_redis_value(answer) else {
+        return Vec::new();
+    };
+    if let Ok(Some(cell)) = cell(answer.clone()) {
+        return vec![("cell".to_owned(), cell)];
+    }
+    page(answer).map(|page| page.entries).unwrap_or_default()
 }
 
 impl RemoteStorage for RedisStorage {
@@ -199,5 +227,12 @@ impl RemoteStorage for RedisStorage {
 
     fn now_ms(&self) -> Option<u64> {
         self.link.clock.now_ms()
+    }
+
+    fn time_known(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let connected = self.link.connection(PATIENCE).await;
+            connected.map(|_| ()).ok_or(StorageError::Unavailable)
+        })
     }
 }

@@ -1,25 +1,25 @@
 //! The connection: made, watched, given up and made again.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use compact_str::CompactString;
 use parking_lot::Mutex;
-use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::cluster::{ClusterClient, ClusterClientBuilder};
-use redis::cluster_async::ClusterConnection;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, Pipeline, RedisError, RedisFuture,
-    TlsCertificates, Value,
-};
+use redis::RedisError;
+use remora_core::{Cell, Table};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::RedisOpenError;
+use super::calls::{cell, list};
 use super::clock::ServerClock;
+use super::connection::{Connection, Maker};
 use super::layout::Layout;
 use super::options::RedisOptions;
-use super::script::LOOK;
+use super::recent::Recent;
+use super::script::{Call, LOOK};
 use super::verdict::reason;
 use crate::storage::health::Health;
 
@@ -32,103 +32,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 /// How often it is said that a server refuses.
 const SAID_EVERY: Duration = Duration::from_secs(10);
 
-/// Many calls share it: they are pipelined.
-#[derive(Clone)]
-pub(super) enum Connection {
-    Server(MultiplexedConnection),
-    Cluster(ClusterConnection),
-}
-
-impl ConnectionLike for Connection {
-    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        match self {
-            Self::Server(server) => server.req_packed_command(cmd),
-            Self::Cluster(cluster) => cluster.req_packed_command(cmd),
-        }
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        cmd: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        match self {
-            Self::Server(server) => server.req_packed_commands(cmd, offset, count),
-            Self::Cluster(cluster) => cluster.req_packed_commands(cmd, offset, count),
-        }
-    }
-
-    fn get_db(&self) -> i64 {
-        match self {
-            Self::Server(server) => server.get_db(),
-            Self::Cluster(cluster) => cluster.get_db(),
-        }
-    }
-}
-
-enum Maker {
-    Server(Client, AsyncConnectionConfig),
-    Cluster(ClusterClient),
-}
-
-impl Maker {
-    fn new(options: &RedisOptions) -> Result<Self, RedisOpenError> {
-        let certificates = options.ca.as_ref().map(|path| {
-            let pem = std::fs::read(path).map_err(|error| RedisOpenError::Certificates {
-                path: path.display().to_string(),
-                reason: error.to_string(),
-            })?;
-            Ok(TlsCertificates {
-                client_tls: None,
-                root_cert: Some(pem),
-            })
-        });
-        let certificates = certificates.transpose()?;
-        let refused = |error: RedisError| RedisOpenError::Address(reason(&error));
-        if !options.cluster {
-            let Some(node) = options.nodes.first().cloned() else {
-                return Err(RedisOpenError::Address("no host".into()));
-            };
-            let client = match certificates {
-                Some(certificates) => Client::build_with_tls(node, certificates),
-                None => Client::open(node),
-            };
-            let config = AsyncConnectionConfig::new()
-                .set_connection_timeout(Some(options.connect_timeout))
-                .set_response_timeout(Some(options.answer_timeout));
-            return Ok(Self::Server(client.map_err(refused)?, config));
-        }
-        let nodes: Vec<ConnectionInfo> = options
-            .nodes
-            .iter()
-            .map(|node| redis::IntoConnectionInfo::into_connection_info(node.clone()))
-            .collect::<Result<_, _>>()
-            .map_err(refused)?;
-        // A change that is sent again is known by its mark, so it may be.
-        let mut builder = ClusterClientBuilder::new(nodes)
-            .connection_timeout(options.connect_timeout)
-            .response_timeout(options.answer_timeout)
-            .retries(4)
-            .min_retry_wait(20)
-            .max_retry_wait(200);
-        if let Some(certificates) = certificates {
-            builder = builder.certs(certificates);
-        }
-        Ok(Self::Cluster(builder.build().map_err(refused)?))
-    }
-
-    async fn connect(&self) -> Result<Connection, RedisError> {
-        Ok(match self {
-            Self::Server(client, config) => Connection::Server(
-                client
-                    .get_multiplexed_async_connection_with_config(config)
-                    .await?,
-            ),
-            Self::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
-        })
-    }
-}
+/// How many sessions are asked for at a time after a failover.
+const AT_A_TIME: usize = 256;
 
 /// The way to the server, and what is known of it.
 pub(super) struct Link {
@@ -143,6 +48,8 @@ pub(super) struct Link {
     connected: Notify,
     pub(super) clock: ServerClock,
     pub(super) health: Arc<Health>,
+    pub(super) recent: Recent,
+    layout: Layout,
     /// Which run of which server answered last.
     run: Mutex<String>,
     refused_at: Mutex<Option<Instant>>,
@@ -150,18 +57,17 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(options: RedisOptions, layout: &Layout) -> Result<Arc<Self>, RedisOpenError> {
-        if options.nodes.iter().any(|node| node.scheme() == "rediss") {
-            use_ring();
-        }
         let link = Arc::new(Self {
             maker: Maker::new(&options)?,
             options,
-            some_key: layout.index(remora_core::Table::Sessions),
+            some_key: layout.index(Table::Sessions),
             current: ArcSwapOption::empty(),
             doubted: Notify::new(),
             connected: Notify::new(),
             clock: ServerClock::default(),
             health: Arc::new(Health::new()),
+            recent: Recent::default(),
+            layout: layout.clone(),
             run: Mutex::default(),
             refused_at: Mutex::default(),
         });
@@ -217,18 +123,18 @@ impl Link {
     }
 
     /// Makes a connection and looks at the server.
-    async fn reach(&self) -> Result<(), RedisError> {
+    async fn reach(&self) -> Result<Seen, RedisError> {
         let patience = self.options.connect_timeout + self.options.answer_timeout;
         let made = timeout(patience, self.maker.connect()).await;
         let mut connection = made.map_err(|_| timed_out())??;
-        self.look(&mut connection).await?;
+        let seen = self.look(&mut connection).await?;
         self.current.store(Some(Arc::new(connection)));
         self.connected.notify_waiters();
-        Ok(())
+        Ok(seen)
     }
 
     /// Asks the server for its time and its name.
-    async fn look(&self, connection: &mut Connection) -> Result<(), RedisError> {
+    async fn look(&self, connection: &mut Connection) -> Result<Seen, RedisError> {
         let asked = Instant::now();
         let look = LOOK.call(&[&self.some_key], &[]);
         let answer = timeout(self.options.answer_timeout, look.send(connection)).await;
@@ -249,29 +155,98 @@ impl Link {
         if self.health.recovered() || (first && other) {
             tracing::info!(server, "the storage answers");
         }
-        Ok(())
+        Ok(if other && !first {
+            Seen::Another
+        } else {
+            Seen::TheSame
+        })
     }
+
+    /// After a failover: counts the sessions that are not as this process left them. `None`: the server does not say.
+    async fn count_lost(&self) -> Option<()> {
+        let taken = self.recent.take();
+        let keys = taken.keys();
+        let Some(current) = self.sessions_now(&keys).await else {
+            self.recent.put_back(taken);
+            return None;
+        };
+        let (lost, of) = (
+            taken.lost(self.clock.now_ms().unwrap_or(0), &current),
+            keys.len(),
+        );
+        self.health.lost(lost);
+        let server = self.options.shown();
+        if lost == 0 {
+            tracing::info!(server, of, "of the sessions changed last, none is lost");
+        } else {
+            tracing::warn!(
+                server,
+                lost,
+                of,
+                "of the sessions changed last, some have lost a change: they get another exit, or an old one back"
+            );
+        }
+        Some(())
+    }
+
+    async fn sessions_now(
+        &self,
+        keys: &[CompactString],
+    ) -> Option<HashMap<CompactString, Option<Cell>>> {
+        let mut connection = self.connection_now()?;
+        let mut current = HashMap::new();
+        for some in keys.chunks(AT_A_TIME) {
+            let mut get = redis::cmd("MGET");
+            for key in some {
+                get.arg(self.layout.entry(Table::Sessions, key));
+            }
+            let call = Call::from(get);
+            let answer = timeout(self.options.answer_timeout, call.send(&mut connection)).await;
+            let values = list(answer.ok()?.ok()?).ok()?;
+            for (key, value) in some.iter().zip(values) {
+                current.insert(key.clone(), cell(value).ok()?);
+            }
+        }
+        Some(current)
+    }
+}
+
+/// Which server a look has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    TheSame,
+    /// Another one than before, or the same one after a restart.
+    Another,
 }
 
 /// Watches over a link for as long as it is in use.
 async fn keep(link: Weak<Link>) {
     let mut pause = BACKOFF.0;
+    // A failover has been seen, and what it took back is not known yet.
+    let mut uncounted = false;
     loop {
         let Some(link) = link.upgrade() else { return };
         let looked = match link.connection_now() {
             Some(mut connection) => link.look(&mut connection).await,
             None => link.reach().await,
         };
-        let Err(error) = looked else {
-            pause = BACKOFF.0;
-            let waits = async move {
-                tokio::select! {
-                    () = link.doubted.notified() => {}
-                    () = sleep(LOOK_EVERY) => {}
+        let error = match looked {
+            Ok(seen) => {
+                pause = BACKOFF.0;
+                uncounted |= seen == Seen::Another;
+                if uncounted {
+                    uncounted = link.count_lost().await.is_none();
                 }
-            };
-            waits.await;
-            continue;
+                let waits = async move {
+                    tokio::select! {
+                        () = link.doubted.notified() => {}
+                        () = sleep(LOOK_EVERY) => {}
+                    }
+                };
+                waits.await;
+                continue;
+            }
+            Err(error) => error,
         };
         link.doubt(&error);
         // A connection that does not answer a look is not worth waiting for: a server that is back answers a new one.
@@ -290,11 +265,4 @@ fn jitter(pause: Duration) -> Duration {
 
 fn timed_out() -> RedisError {
     std::io::Error::from(std::io::ErrorKind::TimedOut).into()
-}
-
-/// rustls wants to be told by whose hand it works where a program has brought several; ours is ring.
-fn use_ring() {
-    let provider = tokio_rustls::rustls::crypto::ring::default_provider();
-    // An error means that the program has chosen already.
-    let _ = provider.install_default();
 }

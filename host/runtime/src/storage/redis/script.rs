@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use redis::aio::ConnectionLike;
 use redis::{Arg, Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 
-use super::link::Connection;
+use super::connection::Connection;
 
 /// A script, and the name under which a server that has seen it knows it.
 pub(super) struct Script {

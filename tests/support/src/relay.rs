@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -15,6 +15,7 @@ const CUT: u8 = 2;
 
 pub struct Relay {
     pub port: u16,
+    server: Arc<AtomicU16>,
     mode: Arc<AtomicU8>,
     open: Arc<Mutex<Vec<TcpStream>>>,
 }
@@ -25,14 +26,17 @@ impl Relay {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let relay = Self {
             port: listener.local_addr().unwrap().port(),
+            server: Arc::new(AtomicU16::new(server)),
             mode: Arc::new(AtomicU8::new(WHOLE)),
             open: Arc::default(),
         };
         let (mode, open) = (relay.mode.clone(), relay.open.clone());
+        let server = relay.server.clone();
         thread::spawn(move || {
             for client in listener.incoming() {
                 let client = client.unwrap();
-                let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else {
+                let port = server.load(Ordering::SeqCst);
+                let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else {
                     continue;
                 };
                 let streams = [client, server];
@@ -57,6 +61,12 @@ impl Relay {
 
     pub fn cut(&self) {
         self.mode.store(CUT, Ordering::SeqCst);
+    }
+
+    /// From now on it leads to another port; connections from before are reset.
+    pub fn turn_to(&self, server: u16) {
+        self.server.store(server, Ordering::SeqCst);
+        self.mend();
     }
 
     /// Whole again; connections from before are reset.
