@@ -87,7 +87,9 @@ pub(crate) fn yield_thread() -> UpdateDeadline {
 
 /// Lets others run where calls are tasks.
 pub(crate) fn yield_task() -> UpdateDeadline {
-    UpdateDeadline::Yield(1)
+    // wasmtime's own `Yield` wakes itself at once: a runtime of one thread would look at its timers and sockets at every
+    // 61st turn only (tokio's `event_interval`). tokio's lets it look first.
+    UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
 }
 
 /// Ends calls that have used up their [`Allowance`](crate::imports::Allowance) of time; `others` lets others run.
