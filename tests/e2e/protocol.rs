@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -344,6 +344,50 @@ fn echo() -> Script {
         }
         Some(head.as_bytes().to_vec())
     })
+}
+
+#[test]
+fn a_probe_that_is_answered_closes_the_breaker_however_long_its_tunnel_lasts() {
+    let dead = Arc::new(AtomicBool::new(true));
+    let script = Script::start({
+        let dead = dead.clone();
+        move |head| match head.starts_with("CONNECT") {
+            true if dead.load(Ordering::SeqCst) => None,
+            true => Some(b"HTTP/1.1 200 OK\r\n\r\n".to_vec()),
+            false => Some(head.as_bytes().to_vec()),
+        }
+    });
+    let world = world(
+        &[&script],
+        "[breaker]\nopen_threshold = 1\nhalf_open_after = \"2s\"\n",
+    );
+    let connect = |host: &str| {
+        let mut raw = Raw::to(&world);
+        raw.say(&format!(
+            "CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\n\r\n"
+        ));
+        let served = raw.answer(0).0.starts_with("HTTP/1.1 200");
+        served.then_some(raw)
+    };
+    assert!(connect("a.example").is_none());
+    dead.store(false, Ordering::SeqCst);
+    let mut tunnel = None;
+    until("a probe goes out", || {
+        tunnel = connect("a.example");
+        tunnel.is_some()
+    });
+    let mut tunnel = tunnel.unwrap();
+    assert!(connect("b.example").is_none(), "the probe is not back");
+    tunnel.say("hello\r\n\r\n");
+    assert_eq!(tunnel.answer(0).0, "hello\r\n\r\n");
+    // The tunnel is open, and would be for longer than a breaker waits for its probe.
+    until("others are let in", || connect("b.example").is_some());
+    tunnel.say("still here\r\n\r\n");
+    assert_eq!(tunnel.answer(0).0, "still here\r\n\r\n");
+    let log = world.log();
+    let of_probes = log.lines().filter(|line| line.contains("probe=true"));
+    let told: Vec<_> = of_probes.filter(|line| line.contains("outcome=")).collect();
+    assert!(told.len() == 1 && told[0].contains("success"), "{log}");
 }
 
 #[test]
