@@ -141,6 +141,20 @@ fn a_response_that_is_none_moves_the_session_and_opens_no_breaker() {
 }
 
 #[test]
+fn a_target_without_a_host_is_the_clients_mistake_and_no_proxys() {
+    let refuses = Script::start(|_| Some(b"HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n".to_vec()));
+    let world = world(&[&refuses], "[breaker]\nopen_threshold = 1");
+    for request in ["CONNECT :443", "GET http://:80/"] {
+        let mut raw = Raw::to(&world);
+        raw.say(&format!("{request} HTTP/1.1\r\nHost: a.example\r\n\r\n"));
+        let (head, _) = raw.answer(0);
+        assert!(head.starts_with("HTTP/1.1 400"), "{request}: {head}");
+    }
+    assert!(refuses.heads().is_empty());
+    assert_eq!(world.stats()["open"], 0);
+}
+
+#[test]
 fn a_folded_header_is_passed_on_unfolded() {
     let folded = |_: &str| {
         let head = "HTTP/1.1 200 OK\r\nX-Folded: a\r\n b\r\nContent-Length: 2\r\n\r\nok";
