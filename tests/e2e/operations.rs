@@ -96,6 +96,10 @@ fn a_wrong_file_is_refused_with_its_line_and_what_would_be_right() {
             "remora.toml: `user[0].name` is `a-session-b`; accepted: a name without `-session-`",
         ),
         (
+        (
+            format!("listen = \"0.0.0.0:8080\"\n{proxy}[[user]]\nname = \"a\"\npassword = \"\"\n"),
+            "remora.toml: `user[0].password` is `empty`; accepted: at least a character",
+        ),
             format!("admin = \"0.0.0.0:9090\"\n{proxy}"),
             "remora.toml: `admin` is `0.0.0.0:9090`; accepted: an address of this machine only",
         ),
