@@ -9,7 +9,8 @@ use remora_host::Plugin;
 use remora_host::trace::{Component, Native, replay};
 use remora_test_support::ports::free_port;
 
-use crate::parts::Process;
+use crate::endless::endless;
+use crate::parts::{Process, until_it_hears};
 use crate::world::{HOSTS, PASSWORD, World, remora, sticky};
 
 #[test]
@@ -96,10 +97,10 @@ fn a_wrong_file_is_refused_with_its_line_and_what_would_be_right() {
             "remora.toml: `user[0].name` is `a-session-b`; accepted: a name without `-session-`",
         ),
         (
-        (
             format!("listen = \"0.0.0.0:8080\"\n{proxy}[[user]]\nname = \"a\"\npassword = \"\"\n"),
             "remora.toml: `user[0].password` is `empty`; accepted: at least a character",
         ),
+        (
             format!("admin = \"0.0.0.0:9090\"\n{proxy}"),
             "remora.toml: `admin` is `0.0.0.0:9090`; accepted: an address of this machine only",
         ),
@@ -297,6 +298,44 @@ fn the_end_of_a_stop_is_logged() {
     assert!(world.remora.wait().success());
     let log = world.log();
     assert!(log.contains("remora::cli::serve: stopped"), "{log}");
+}
+
+#[test]
+fn an_interrupt_from_the_terminal_stops_it_as_well() {
+    let mut world = World::new(1, "");
+    world.remora.signal("-INT");
+    assert_eq!(world.remora.wait().code(), Some(0));
+    let log = world.log();
+    assert!(log.contains("remora::cli::serve: stopped"), "{log}");
+}
+
+#[test]
+fn signals_mean_the_same_while_it_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = dir.path().join("endless.wasm");
+    fs::write(&plugin, endless()).unwrap();
+    let config = dir.path().join("remora.toml");
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\nplugin = {plugin:?}\n[[proxy]]\nurl = \"http://127.0.0.1:1\"\n"
+    );
+    fs::write(&config, text).unwrap();
+    let mut serve = remora();
+    let serve = serve.arg("serve").arg("--config").arg(&config);
+    let mut child = serve.stderr(Stdio::piped()).spawn().unwrap();
+    let pid = child.id().to_string();
+    let send = |signal: &str| {
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.unwrap().success());
+    };
+    until_it_hears(&pid, 1);
+    send("-HUP");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(child.try_wait().unwrap().is_none(), "it is still starting");
+    send("-TERM");
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("before the first client"), "{said}");
 }
 
 #[test]
