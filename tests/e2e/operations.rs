@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::BufReader;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use base64::Engine as _;
@@ -425,6 +426,44 @@ fn what_a_gateway_recorded_replays_the_same() {
         replay(read(), |seed| Component::new(&plugin, seed)).unwrap(),
         replayed
     );
+}
+
+#[test]
+fn a_record_outlives_a_crash_and_whoever_cannot_listen() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = dir.path().join("trace.jsonl");
+    let fields = format!("record = {:?}", record.display().to_string());
+    let mut world = World::with(&fields, 1, &sticky("10m", ""), PASSWORD);
+    world.exit(HOSTS[0]);
+    let recorded = || fs::read_to_string(&record).unwrap();
+    crate::parts::until("it is on record", || recorded().contains(HOSTS[0]));
+    let mut second = remora();
+    let second = second.arg("serve").arg("--config").arg(world.config());
+    let output = second.output().unwrap();
+    assert!(!output.status.success());
+    world.exit(HOSTS[1]);
+    crate::parts::until("it is on record", || recorded().contains(HOSTS[1]));
+    world.remora.kill();
+    let first = recorded();
+    world.serve_again();
+    world.exit(HOSTS[2]);
+    world.remora.terminate();
+    assert!(world.remora.wait().success());
+    assert_eq!(recorded(), first);
+    let mut files: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    let next = dir.path().join("trace.2.jsonl");
+    assert_eq!(files, [next.clone(), record]);
+    assert!(world.log().contains("trace.2.jsonl"));
+    for file in files {
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let read = BufReader::new(fs::File::open(&file).unwrap());
+        replay(read, |seed| Ok(Native::new(seed))).unwrap();
+    }
 }
 
 const TOKEN: &str = "t0ken-for-tests";

@@ -153,6 +153,22 @@ impl Tenants {
         &self.traffic
     }
 
+    /// The record of the pool at the top gets its file.
+    pub(crate) fn begin_record(&self) -> Result<(), BuildError> {
+        let directory = self.directory();
+        let record = directory.top().and_then(|top| top.gateway().record());
+        let Some(record) = record else {
+            return Ok(());
+        };
+        let path = record.open().map_err(|error| BuildError::Path {
+            field: "record",
+            path: record.path().display().to_string(),
+            error,
+        })?;
+        tracing::info!(path = %path.display(), "every decision is recorded");
+        Ok(())
+    }
+
     /// Serves one request of a client.
     pub(crate) async fn serve(
         &self,
