@@ -31,12 +31,12 @@ fn no_password_is_in_the_log_or_the_admin_interface() {
         log.contains("outcome=\"success\"") && log.contains("outcome=\"failure\""),
         "{log}"
     );
-    let shown = [
-        log,
-        world.admin("/stats").1,
-        world.admin("/sessions").1,
-        world.admin("/x").1,
-    ];
+    let asked = ["/stats", "/sessions", "/proxies", "/metrics", "/healthz"].map(|path| {
+        let (status, body) = world.admin(path);
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    });
+    let shown = [log, asked.concat()];
     let pair = format!("{}:{PASSWORD}", crate::world::USER);
     let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
     for text in shown {
@@ -569,6 +569,53 @@ fn the_command_line_shows_a_running_gateway() {
     let checked = world.says(&["check", "--json"]);
     let checked: serde_json::Value = serde_json::from_str(&checked).unwrap();
     assert_eq!(checked["proxies"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn the_admin_interface_says_how_each_proxy_is() {
+    let mut world = World::new(
+        2,
+        &sticky(
+            "10m",
+            "[breaker]\nopen_threshold = 1\nhalf_open_after = \"1h\"",
+        ),
+    );
+    world.exits[0].kill();
+    assert_eq!(world.ask(&world.http(HOSTS[0], "/")).status, 200);
+    let proxies: Vec<serde_json::Value> = serde_json::from_str(&world.admin("/proxies").1).unwrap();
+    let ids: Vec<&str> = proxies.iter().map(|p| p["id"].as_str().unwrap()).collect();
+    let until = proxies[0]["until"].as_str().unwrap();
+    assert!(humantime::parse_rfc3339(until).unwrap() > std::time::SystemTime::now());
+    let said = |place: usize, available: bool, breaker: &str, until: Option<&str>| {
+        serde_json::json!({
+            "id": ids[place],
+            "url": format!("http://127.0.0.1:{}", world.exits[place].port),
+            "weight": 1,
+            "tags": [],
+            "healthy": true,
+            "available": available,
+            "breaker": breaker,
+            "failures": 0,
+            "until": until,
+            "in_flight": 0,
+        })
+    };
+    let expected = [
+        said(0, false, "open", Some(until)),
+        said(1, true, "closed", None),
+    ];
+    assert_eq!(proxies, expected);
+    assert!(uuid::Uuid::parse_str(ids[1]).is_ok() && ids[0] != ids[1]);
+    let metrics = world.admin("/metrics").1;
+    for line in [
+        "remora_proxies{state=\"healthy\"} 1",
+        "remora_proxies{state=\"open\"} 1",
+        "remora_breaker_transitions_total{change=\"opened\"} 1",
+        "remora_sessions 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{metrics}");
+    }
+    assert!(metrics.ends_with("# EOF"), "{metrics}");
 }
 
 #[test]
