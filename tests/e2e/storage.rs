@@ -131,6 +131,15 @@ fn three_gateways_on_one_server_are_one_whatever_their_clocks_say() {
     let (status, health) = world.admin("/healthz");
     assert_eq!(status, 503);
     assert!(health.contains("\"unreachable\""), "{health}");
+    let stats = world.stats();
+    assert_eq!(stats["storage"]["state"], "unreachable", "{stats}");
+    assert!(stats["storage"]["since"].is_string(), "{stats}");
+    assert!(stats["total"].is_null() && stats["active_sessions"].is_null());
+    let said = world.says(&["stats"]);
+    assert!(
+        said.contains("unreachable since") && said.contains('?'),
+        "{said}"
+    );
     assert!(second.metrics().contains("remora_storage_up 0"));
     redis.restart();
     until("requests go on", || {
