@@ -176,14 +176,24 @@ fn a_gateway_that_may_goes_on_alone_and_says_so() {
 }
 
 #[test]
-fn a_storage_that_cannot_be_is_refused_at_the_start() {
+fn a_storage_that_cannot_be_is_refused_at_the_start_and_by_check() {
     let dir = tempfile::tempdir().unwrap();
     let torn = dir.path().join("torn");
     fs::write(&torn, "not a state file").unwrap();
+    let empty = dir.path().join("empty");
+    fs::write(&empty, "").unwrap();
     for (storage, says) in [
         (
             format!("redb:{}", torn.display()),
             "not a state file of remora",
+        ),
+        (
+            format!("redb:{}", empty.display()),
+            "empty: it is empty, and so not a state file of remora; move it away",
+        ),
+        (
+            "redis://user:s3cret@127.0.0.1:1/abc".into(),
+            "`storage`: what stands behind the host is not the number of a database",
         ),
         (
             "redis://user:s3cret@h:port".into(),
@@ -200,17 +210,17 @@ fn a_storage_that_cannot_be_is_refused_at_the_start() {
             free_port()
         );
         fs::write(&config, text).unwrap();
-        let output = remora()
-            .args(["serve", "--config"])
-            .arg(&config)
-            .output()
-            .unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(
-            !output.status.success() && said.contains(says),
-            "{storage}: {said}"
-        );
-        assert!(!said.contains("s3cret"), "{said}");
+        for command in ["check", "serve"] {
+            let mut remora = remora();
+            let output = remora.args([command, "--config"]).arg(&config).output();
+            let output = output.unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(
+                !output.status.success() && said.contains(says),
+                "{storage}: {said}"
+            );
+            assert!(!said.contains("s3cret"), "{said}");
+        }
     }
     assert_eq!(fs::read_to_string(&torn).unwrap(), "not a state file");
 }
