@@ -92,8 +92,8 @@ impl Tenants {
         Self::new(top, maker, timeouts)
     }
 
-    /// The tenants of a file, to see whether they are good: made with a storage that is gone with them, and compiled
-    /// here and now. `pool`: the one at the top, whose users come before theirs.
+    /// The tenants of a file, to see whether they are good: made with a storage that is gone with them, and so is
+    /// what is compiled. `pool`: the one at the top, whose users come before theirs.
     pub(crate) fn trial(file: &File, pool: Option<Gateway>) -> Result<Arc<Self>, BuildError> {
         let top = Top {
             pool: pool.map(|gateway| Arc::new(Tenant::top(gateway))),
