@@ -530,8 +530,18 @@ fn an_operator_with_the_token_changes_the_pool_and_ends_sessions() {
         (r#"{"url": 1}"#, "the body is not a proxy"),
         (
             r#"{"uri": "http://u:s3cret@h:1"}"#,
-            "the body is not a proxy",
+            "unknown field `uri`; did you mean `url`?",
         ),
+        (
+            r#"{"url": "http://u:s3cret@h:1", "wieght": 2}"#,
+            "unknown field `wieght`; did you mean `weight`?",
+        ),
+        (r#"{"http://u:s3cret@h:1": 2}"#, "unknown field, expected"),
+        (
+            r#"{"url": "http://u:a/s3cret@h:1"}"#,
+            "percent-encoded: `/` is `%2F`",
+        ),
+        (r#"{"url": "192.0.2.1:8080"}"#, "`http://`"),
     ] {
         let (status, answer) = world.operate("/proxies", &["-d", bad, "-H", &bearer]);
         assert!(status == 400 && answer.contains(line), "{answer}");
