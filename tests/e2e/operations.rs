@@ -181,6 +181,10 @@ fn a_wrong_file_is_refused_with_its_line_and_what_would_be_right() {
             "remora.toml: `proxy[0].weight` is `0`; accepted: 1 to 65535",
         ),
         (
+            format!("{proxy}[breaker]\nmax_half_open_after = \"10s\"\n"),
+            "remora.toml: `breaker.max_half_open_after` is `10s`; accepted: at least `breaker.half_open_after`",
+        ),
+        (
             format!("{proxy}[breaker]\nopen_threshold = 0\n"),
             "remora.toml: `breaker.open_threshold` is `0`; accepted: at least 1",
         ),
@@ -378,6 +382,48 @@ fn a_default_fits_itself_to_the_open_files_that_the_system_allows() {
         assert!(log.contains(said), "{log}");
         assert_eq!(log.contains("WARN"), !limits.is_empty(), "{log}");
     }
+}
+
+#[test]
+fn check_says_what_is_accepted_and_means_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("remora.toml");
+    let checked = |text: &str| -> serde_json::Value {
+        fs::write(
+            &path,
+            format!("{text}\n[[proxy]]\nurl = \"http://127.0.0.1:1\"\n"),
+        )
+        .unwrap();
+        let mut command = remora();
+        let output = command.args(["check", "--json", "--config"]).arg(&path);
+        serde_json::from_slice(&output.output().unwrap().stdout).unwrap()
+    };
+    let nothing = [
+        "on_storage_error = \"degrade\"",
+        "admin_token = \"t0ken-t0ken\"",
+        "[sticky]\nscope = \"session\"",
+        "[sticky]\nmode = \"domain\"\nttl = \"0s\"",
+        "[[sticky.override]]\nmatch = \"a.example\"\nmode = \"domain\"\nttl = \"0s\"",
+    ];
+    for (text, said) in nothing.into_iter().zip([
+        "`on_storage_error`",
+        "`admin_token`",
+        "`sticky.scope",
+        "`ttl` of zero",
+        "`ttl` of zero",
+    ]) {
+        let notes = checked(text)["notes"].clone();
+        let notes = notes.as_array().unwrap();
+        assert_eq!(notes.len(), 1, "{text}: {notes:?}");
+        assert!(notes[0].as_str().unwrap().contains(said), "{notes:?}");
+    }
+    let meaning = checked(nothing[3])["meaning"]["a target"].clone();
+    assert!(meaning.as_str().unwrap().starts_with("does not stick"));
+    let good = checked(
+        "storage = \"redb:state.redb\"\non_storage_error = \"degrade\"\nadmin = \"127.0.0.1:1\"\n\
+         admin_token = \"t0ken-t0ken\"\n[sticky]\nttl = \"5m\"",
+    );
+    assert_eq!(good["notes"], serde_json::json!([]));
 }
 
 #[test]

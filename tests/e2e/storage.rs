@@ -1,6 +1,7 @@
 //! State that outlives a gateway, and gateways that share it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use remora_test_support::ports::free_port;
@@ -90,6 +91,11 @@ fn a_gateway_that_stops_leaves_nothing_behind_in_memory() {
     let fields = format!("storage = \"redb:{}/state\"\n", dir.path().display());
     let mut world = World::with(&fields, 5, &sticky("1h", ""), PASSWORD);
     let before = world.exit(HOSTS[0]);
+    let mode = fs::metadata(dir.path().join("state"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600, "it holds targets and session ids");
     world.remora.terminate();
     assert!(world.remora.wait().success());
     again(&mut world);

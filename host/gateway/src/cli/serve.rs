@@ -55,7 +55,7 @@ pub(super) async fn serve(path: &Path, file: File) -> Result<(), Failure> {
             return Ok(());
         }
     };
-    if let Some(caveat) = file.caveat() {
+    for caveat in file.caveats() {
         tracing::warn!("{caveat}");
     }
     let admin = addresses.admin.map(|address| (address, admin));
