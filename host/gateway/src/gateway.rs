@@ -20,6 +20,7 @@ use crate::client::Wishes;
 use crate::forward;
 use crate::metrics::Metrics;
 use crate::outgoing::Outgoing;
+use crate::record::Record;
 use crate::reply;
 use crate::store::Store;
 use crate::tenants::Place;
@@ -58,6 +59,7 @@ pub struct Gateway {
     requests: AtomicU64,
     decides: bool,
     store: Arc<Store>,
+    record: Option<Record>,
     /// `None`: it is nobody's in particular.
     tenant: Option<Arc<str>>,
 }
@@ -85,12 +87,17 @@ impl Gateway {
             requests: AtomicU64::new(0),
             decides: true,
             store: Arc::default(),
+            record: None,
             tenant: None,
         }
     }
 
     pub(crate) fn with_store(self, store: Arc<Store>) -> Self {
         Self { store, ..self }
+    }
+
+    pub(crate) fn with_record(self, record: Option<Record>) -> Self {
+        Self { record, ..self }
     }
 
     /// The same for a tenant.
@@ -118,6 +125,11 @@ impl Gateway {
     /// The storage, as its operator sees it.
     pub(crate) fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Where its decisions are written to, if anywhere.
+    pub(crate) fn record(&self) -> Option<&Record> {
+        self.record.as_ref()
     }
 
     /// Before the process ends: every release is through, and what has changed is on disk.

@@ -207,3 +207,38 @@ async fn credentials_are_for_the_client_only() -> Result<(), Error> {
     handle.mark_success();
     Ok(())
 }
+
+/// How often each proxy is chosen, the first one with a weight of three; all handles are held until the end.
+async fn chosen(mgr: ProxyManager) -> Result<[usize; 2], Error> {
+    let mut ids = Vec::new();
+    for (port, weight) in [(8081, 3), (8082, 1)] {
+        let proxy = Proxy::from_url(&format!("http://192.0.2.1:{port}"))?;
+        ids.push(mgr.add_proxy(Proxy { weight, ..proxy }).await?);
+    }
+    let mut handles = Vec::new();
+    for _ in 0..40 {
+        handles.push(mgr.acquire_proxy().await?);
+    }
+    let count = |id: &Uuid| handles.iter().filter(|h| h.proxy_id() == *id).count();
+    let counts = [count(&ids[0]), count(&ids[1])];
+    for handle in handles {
+        handle.mark_success();
+    }
+    Ok(counts)
+}
+
+#[tokio::test]
+async fn each_strategy_has_a_constructor() -> Result<(), Error> {
+    let storage = || Arc::new(MemoryProxyStore::default());
+    let config = ProxyConfig::default;
+    let in_turn = chosen(ProxyManager::with_round_robin(storage(), config())?).await?;
+    assert_eq!(in_turn, [20, 20]);
+    let weighted = chosen(ProxyManager::with_weighted(storage(), config())?).await?;
+    assert_eq!(weighted, [30, 10]);
+    let least_used = chosen(ProxyManager::with_least_used(storage(), config())?).await?;
+    assert_eq!(least_used, [20, 20]);
+    // One of the two never once in 2^39 runs.
+    let [first, second] = chosen(ProxyManager::with_random(storage(), config())?).await?;
+    assert!(first > 0 && second > 0, "{first}, {second}");
+    Ok(())
+}
