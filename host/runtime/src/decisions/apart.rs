@@ -38,6 +38,11 @@ impl Apart {
         }
     }
 
+    /// Where its tasks run.
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
     /// What needs no call.
     pub(super) fn local(&self) -> &Local {
         &self.local
@@ -123,6 +128,6 @@ impl Drop for Delivery {
 }
 
 /// The runtime is being shut down.
-fn ended() -> Error {
+pub(super) fn ended() -> Error {
     Error::Plugin(PluginError::Runtime("the process is ending".into()))
 }
