@@ -42,7 +42,7 @@ impl Decisions {
     pub(crate) async fn release(&self, lease: Lease, outcome: Outcome) -> Result<Released, Error> {
         match self {
             Self::Local(local) => local.release(&lease, outcome),
-            Self::Apart(apart) => apart.run(move |l| l.release(&lease, outcome)).await,
+            Self::Apart(apart) => apart.release(lease, outcome).await,
             Self::Remote(remote) => remote.release(lease, outcome).await,
         }
     }

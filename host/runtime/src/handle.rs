@@ -166,7 +166,8 @@ impl ProxyHandle {
         self.finish(Outcome::Cancelled);
     }
 
-    /// Releases it with an outcome, and says what that did. Waits only where the storage is behind a network; given up
+    /// Releases it with an outcome, and says what that did. Waits only where the storage is behind a network, or calls
+    /// run apart ([`ProxyManagerBuilder::on_blocking_threads`](crate::ProxyManagerBuilder::on_blocking_threads)); given up
     /// while it waits, the release goes on.
     ///
     /// # Errors
@@ -179,8 +180,8 @@ impl ProxyHandle {
         }
     }
 
-    /// [`ProxyHandle::release`] where nobody can wait: `then` hears how it went, at once or, where the storage is behind
-    /// a network, later on another thread.
+    /// [`ProxyHandle::release`] where nobody can wait: `then` hears how it went, at once or, where
+    /// [`ProxyHandle::release`] would wait, later on another thread.
     pub fn release_then(
         mut self,
         outcome: Outcome,

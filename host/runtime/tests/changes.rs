@@ -154,6 +154,23 @@ fn apart(store: &Arc<Store>) -> ProxyManager {
 }
 
 #[tokio::test]
+async fn a_release_that_nobody_waits_for_any_more_goes_on_where_calls_run_apart() {
+    let store = Arc::new(Store::default());
+    let manager = apart(&store);
+    manager.add_proxy(proxy(1)).await.unwrap();
+    let handle = manager.acquire_proxy().await.unwrap();
+    let shut = store.gate.write().await;
+    let call = kept(&manager).await;
+    let given_up = timeout(SHORT, handle.release(Outcome::Failure)).await;
+    assert!(given_up.is_err());
+    drop(shut);
+    call.await.unwrap();
+    manager.settled().await;
+    let failed = BreakerState::Closed { failures: 1 };
+    assert_eq!(manager.proxies().await.unwrap()[0].breaker, failed);
+}
+
+#[tokio::test]
 async fn a_change_that_nobody_waits_for_any_more_is_made_whole_where_calls_run_apart() {
     let store = Arc::new(Store::default());
     let manager = apart(&store);
