@@ -196,7 +196,12 @@ impl Instances {
         if first.is_none() {
             *first = Some(self.start(&wanted)?);
         }
-        let answer = self.call(&mut first, &f)?;
+        let answer = self.call(&mut first, &f);
+        if answer.is_err() {
+            // What it has taken in before it failed, nobody knows: it is made anew from what is wanted.
+            *first = None;
+        }
+        let answer = answer?;
         note(&mut wanted);
         self.max_sessions
             .store(wanted.config.max_sessions, Ordering::Relaxed);

@@ -265,7 +265,7 @@ impl ProxyManager {
     ///
     /// # Errors
     ///
-    /// [`Error::Storage`] when its breaker could not be forgotten.
+    /// [`Error::Storage`] when its breaker could not be forgotten; the pool is as before.
     pub async fn remove_proxy(&self, id: Uuid) -> Result<bool, Error> {
         self.change(move |this| async move {
             let found = this.shared.decisions.remove_proxy(id).await?;

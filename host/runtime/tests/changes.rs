@@ -187,3 +187,27 @@ async fn a_change_that_nobody_waits_for_any_more_is_made_whole_where_calls_run_a
     assert_eq!(known(&manager).await, [second.proxy_id()]);
     second.cancel();
 }
+
+#[test]
+fn a_removal_that_fails_leaves_the_proxy_to_every_instance() {
+    let store = Arc::new(Store::default());
+    let builder = ProxyManager::builder().storage(store.clone());
+    let manager = builder.instances(2).build().unwrap();
+    let ids = block_on(manager.add_proxies(vec![proxy(1), proxy(2)])).unwrap();
+    // Threads keep to different instances.
+    let everywhere = || {
+        for _ in 0..16 {
+            let known = thread::scope(|scope| {
+                let look = scope.spawn(|| block_on(known(&manager)));
+                look.join().unwrap()
+            });
+            assert_eq!(known, ids);
+        }
+    };
+    everywhere();
+    store.fails.store(true, Ordering::Relaxed);
+    let failed = block_on(manager.remove_proxy(ids[0]));
+    assert_eq!(failed, Err(Error::Storage(StorageError::Unavailable)));
+    store.fails.store(false, Ordering::Relaxed);
+    everywhere();
+}
