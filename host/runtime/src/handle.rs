@@ -3,14 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use remora_core::{Grant, Lease, Outcome, Reason, Released, Span};
 use uuid::Uuid;
 
 use crate::credentials::{Credentials, Parts};
 use crate::error::Error;
-use crate::manager::{Member, View};
+use crate::manager::{Member, View, time};
 use crate::proxy::Proxy;
 
 /// The right to use a proxy for one request.
@@ -118,8 +118,7 @@ impl ProxyHandle {
     /// When the session that the request belongs to is over, unless something ends it early; `None` for a
     /// request that belongs to no session.
     pub fn session_expires_at(&self) -> Option<SystemTime> {
-        let ms = self.session.map(|session| session.expires_at)?;
-        UNIX_EPOCH.checked_add(Duration::from_millis(ms))
+        self.session.map(|session| time(session.expires_at))
     }
 
     /// The proxy as it was added. What its `url` leaves open (the port) is filled in, credentials that

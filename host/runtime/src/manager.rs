@@ -20,6 +20,7 @@ use crate::instances::home;
 use crate::proxy::{Endpoint, Proxy};
 
 pub use builder::ProxyManagerBuilder;
+pub(crate) use report::time;
 pub use report::{BreakerState, PoolStats, ProxyInfo, SessionInfo};
 
 /// A proxy in the pool, with what the plugin does not see of it.
