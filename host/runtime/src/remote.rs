@@ -177,7 +177,7 @@ impl RemoteInstances {
         let told = specs.clone();
         self.tell(
             move |i| Box::pin(i.add_proxies(told)),
-            |wanted| wanted.set(&specs),
+            move |wanted| wanted.set(&specs),
         )
         .await
     }
@@ -185,7 +185,7 @@ impl RemoteInstances {
     pub(crate) async fn remove_proxy(self: &Arc<Self>, id: Uuid) -> Result<bool, Error> {
         self.tell(
             move |i| Box::pin(i.remove_proxy(id)),
-            |wanted| wanted.remove(id),
+            move |wanted| wanted.remove(id),
         )
         .await
     }
@@ -193,7 +193,7 @@ impl RemoteInstances {
     pub(crate) async fn set_health(self: &Arc<Self>, id: Uuid, on: bool) -> Result<bool, Error> {
         self.tell(
             move |i| Box::pin(i.set_health(id, on)),
-            |wanted| wanted.set_health(id, on),
+            move |wanted| wanted.set_health(id, on),
         )
         .await
     }
@@ -202,7 +202,7 @@ impl RemoteInstances {
         let told = config.clone();
         self.tell(
             move |i| Box::pin(i.configure(told)),
-            |wanted| wanted.config = config,
+            move |wanted| wanted.config = config,
         )
         .await
     }
