@@ -87,6 +87,42 @@ fn a_component_that_takes_long_to_compile_is_given_up() {
     assert!(start.elapsed() < Duration::from_secs(20));
 }
 
+/// How nice a child of this process is that runs this program.
+fn niceness(program: &str) -> Option<i64> {
+    let me = std::process::id().to_string();
+    let processes = fs::read_dir("/proc").unwrap();
+    processes.flatten().find_map(|process| {
+        let stat = fs::read_to_string(process.path().join("stat")).ok()?;
+        // The name may hold anything.
+        let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
+        let mut fields = rest.split(' ').skip(1);
+        let parent = fields.next()?;
+        let nice = fields.nth(14)?.parse().ok()?;
+        (name == program && parent == me).then_some(nice)
+    })
+}
+
+#[test]
+fn a_compiler_comes_after_requests_and_not_after_everything() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let cache = CodeCache {
+        directory: directory.path().join("code"),
+        compiler: Some(compiler(Duration::from_secs(2), 1 << 30)),
+    };
+    let runtime = runtime(Some(cache)).unwrap();
+    let component = endless();
+    std::thread::scope(|scope| {
+        let compiling = scope.spawn(|| runtime.load(&component).unwrap_err());
+        let mut seen = None;
+        while !compiling.is_finished() {
+            seen = niceness("remora-compile").or(seen);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(seen, Some(10));
+    });
+}
+
 #[test]
 fn a_compiler_that_takes_too_much_memory_is_given_up() {
     let _alone = alone();

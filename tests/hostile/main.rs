@@ -161,6 +161,69 @@ fn a_plugin_that_takes_more_than_its_share_has_to_wait() {
     assert!(retry_after.is_some_and(|after| after > Duration::ZERO));
 }
 
+#[test]
+fn what_was_granted_can_be_released_and_the_pool_changed_when_the_share_is_used_up() {
+    let _alone = alone();
+    let guest = guest::Guest {
+        acquire: "(loop $l
+                    (global.set $n (i64.add (global.get $n) (i64.const 1)))
+                    (br_if $l (i64.ne (i64.rem_u (global.get $n) (i64.const 10000000)) (i64.const 0))))",
+        ..guest::Guest::default()
+    };
+    let limits = Limits {
+        call_timeout: Duration::from_secs(5),
+        processor_percent: Some(1),
+        ..limits()
+    };
+    let Tenant { manager, .. } = tenant(&guest.component(), limits).unwrap();
+    let acquire = || block_on(manager.acquire_for_domain("shop.example.com"));
+    let is_over = |error: &Error| matches!(error, Error::Plugin(PluginError::OverBudget { .. }));
+    let mut handles = Vec::new();
+    let error = loop {
+        match acquire() {
+            Ok(handle) => handles.push(handle),
+            Err(error) => break error,
+        }
+    };
+    assert!(is_over(&error), "{error}");
+    assert!(!handles.is_empty());
+    for handle in handles {
+        block_on(handle.release(remora_host::Outcome::Failure)).unwrap();
+    }
+    let proxy = Proxy::from_url("http://192.0.2.2:8080").unwrap();
+    let id = block_on(manager.add_proxy(proxy)).unwrap();
+    assert!(block_on(manager.set_health(id, false)).unwrap());
+    let error = acquire().unwrap_err();
+    assert!(is_over(&error), "{error}");
+}
+
+#[test]
+fn releases_that_run_to_their_limit_are_made_up_for_before_the_next_acquire() {
+    let _alone = alone();
+    let guest = guest::Guest {
+        release: "(loop $l (br $l))",
+        ..guest::Guest::default()
+    };
+    let limits = Limits {
+        processor_percent: Some(5),
+        ..limits()
+    };
+    let Tenant { manager, .. } = tenant(&guest.component(), limits).unwrap();
+    let mut handles = Vec::new();
+    for _ in 0..40 {
+        handles.push(block_on(manager.acquire_for_domain("shop.example.com")).unwrap());
+    }
+    for handle in handles {
+        let error = block_on(handle.release(remora_host::Outcome::Success)).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("it ran longer than a call may"), "{error}");
+    }
+    // A second was saved up, and two were taken: what is missing takes twenty times as long.
+    let error = block_on(manager.acquire_for_domain("shop.example.com")).unwrap_err();
+    let retry_after = error.retry_after().expect("it did not have to wait");
+    assert!(retry_after > Duration::from_secs(10), "{retry_after:?}");
+}
+
 /// KiB of memory that this process has.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
