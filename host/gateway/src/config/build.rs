@@ -203,8 +203,9 @@ impl File {
             builder = builder.record(LineWriter::new(record));
         }
         let manager = builder.build()?;
-        manager.add_proxies(proxies).await?;
-        Ok(Gateway::new(manager, settings, trust).with_store(storage.store))
+        let ids = manager.add_proxies(proxies).await?;
+        let gateway = Gateway::new(manager, settings, trust);
+        Ok(gateway.owning(ids).with_store(storage.store))
     }
 
     pub(crate) fn trust(&self) -> Result<Trust, BuildError> {
