@@ -295,9 +295,9 @@ impl Gateway {
             let origin = upstream.origin();
             let sent = upstream.send(&outgoing, handle, timeouts).await;
             let fault = match sent {
-                // Meant for remora, not for the client: it is remora's credentials that are wrong.
+                // To the client it would say that its own credentials, for remora, are wrong.
                 Ok((response, _)) if origin.refuses_credentials(response.status().as_u16()) => {
-                    Fault::Credentials
+                    Fault::Challenge
                 }
                 Ok((response, shelf)) => {
                     ticket.set_status(response.status());
