@@ -91,7 +91,7 @@ fn credentials_that_an_upstream_refuses_are_remoras_fault_not_the_clients() {
     assert_eq!(answer.status, 502, "{answer:?}");
     assert_eq!(
         answer.body,
-        "remora: the upstream proxy does not accept remora's credentials"
+        "remora: 407: the upstream proxy does not accept remora's credentials, or the target asks for some"
     );
     assert!(!answer.headers.to_lowercase().contains("proxy-authenticate"));
     let output = world

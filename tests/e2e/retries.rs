@@ -94,6 +94,21 @@ fn blocked_exits_are_gone_through_where_that_is_wanted() {
 }
 
 #[test]
+fn a_407_that_the_target_may_have_said_is_charged_to_one_proxy_of_those_that_a_request_tried() {
+    let world = World::new(3, &sticky("10m", "[breaker]\nopen_threshold = 2"));
+    let url = world.http(HOSTS[0], "/asks-for-credentials");
+    assert_eq!(world.ask(&url).status, 502);
+    let log = world.log();
+    assert_eq!(log.matches("outcome=\"failure\"").count(), 1, "{log}");
+    assert_eq!(log.matches("outcome=\"blocked\"").count(), 2, "{log}");
+    assert_eq!(world.stats()["open"], 0);
+    // The target may have acted on what is not idempotent: that is sent once.
+    let post = world.curl(&url, &["-X", "POST"]).output();
+    assert_eq!(Answer::read(post.unwrap()).status, 502);
+    assert_eq!(world.log().matches("method=POST").count(), 1);
+}
+
+#[test]
 fn a_407_that_only_the_target_can_have_said_is_passed_on_and_charged_to_nobody() {
     let breaker = "[breaker]\nopen_threshold = 1";
     let world = World::of(&[Kind::Socks5; 2], "", &sticky("10m", breaker), PASSWORD);

@@ -103,6 +103,47 @@ fn a_gateway_that_stops_leaves_nothing_behind_in_memory() {
 }
 
 #[test]
+fn a_reload_that_the_storage_keeps_from_its_end_is_brought_to_it_by_the_next_one() {
+    let mut redis = Server::new();
+    let fields = on(&redis) + "admin_token = \"a-t0ken-of-tests\"\n";
+    let world = World::with(&fields, 3, &sticky("1h", ""), PASSWORD);
+    let body = "{\"url\": \"http://192.0.2.1:3128\"}";
+    let bearer = "Authorization: Bearer a-t0ken-of-tests";
+    let added = world.operate("/proxies", &["-d", body, "-H", bearer]);
+    assert_eq!(added.0, 200, "{added:?}");
+    let reload = |says: &str| {
+        let before = world.log().matches(says).count();
+        world.remora.signal("-HUP");
+        until(says, || world.log().matches(says).count() > before);
+    };
+
+    redis.kill();
+    until("requests are refused", || {
+        world.ask(&world.http(HOSTS[0], "/")).status == 503
+    });
+    let text = fs::read_to_string(world.config()).unwrap();
+    let (kept, _) = text.rsplit_once("[[proxy]]").unwrap();
+    let user = "[[user]]\nname = \"alice\"\npassword = \"alices-s3cret\"\n";
+    fs::write(world.config(), format!("{kept}\n{user}")).unwrap();
+    reload("not all of it could be applied");
+    // What has nothing to do with the storage is as the file says.
+    assert_eq!(world.ask(&world.http(HOSTS[0], "/")).status, 407);
+
+    redis.restart();
+    until("the server is back", || world.admin("/healthz").0 == 200);
+    assert_eq!(world.stats()["total"], 4);
+    reload("the file was read again\n");
+    let (_, proxies) = world.admin("/proxies");
+    assert_eq!(world.stats()["total"], 3, "{proxies}");
+    // What an operator has added stays.
+    assert!(proxies.contains("192.0.2.1"), "{proxies}");
+    assert!(
+        !proxies.contains(&world.exits[2].port.to_string()),
+        "{proxies}"
+    );
+}
+
+#[test]
 fn three_gateways_on_one_server_are_one_whatever_their_clocks_say() {
     let mut redis = Server::new();
     let world = World::with(&on(&redis), 5, &sticky("1h", ""), PASSWORD);

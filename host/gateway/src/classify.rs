@@ -22,8 +22,10 @@ pub(crate) enum Fault {
     Socks,
     /// The target's name, which a `socks5://` proxy wants resolved on this side, does not resolve.
     Resolve,
-    /// The upstream proxy does not accept the credentials.
+    /// The upstream proxy does not accept the credentials: it has said so to CONNECT, or in SOCKS.
     Credentials,
+    /// A response of 407 in plain HTTP, which the upstream proxy or the target may have written.
+    Challenge,
     /// No response head within `timeouts.head` of all that the client sent.
     HeadTimeout,
     /// The client broke off its request, or sent what is no body.
@@ -70,7 +72,12 @@ impl Fault {
     pub(crate) fn may_be_the_targets(self) -> bool {
         matches!(
             self,
-            Self::Socks | Self::TunnelTimeout | Self::HeadTimeout | Self::Reset | Self::Refused(_)
+            Self::Socks
+                | Self::TunnelTimeout
+                | Self::HeadTimeout
+                | Self::Reset
+                | Self::Challenge
+                | Self::Refused(_)
         )
     }
 
@@ -83,7 +90,9 @@ impl Fault {
             Self::Tls => "tls_protocol_error",
             Self::Socks => "destination_unavailable",
             Self::Resolve => "dns_error",
-            Self::Credentials | Self::Malformed | Self::Refused(_) => "http_protocol_error",
+            Self::Credentials | Self::Challenge | Self::Malformed | Self::Refused(_) => {
+                "http_protocol_error"
+            }
             Self::HeadTimeout => "http_response_timeout",
             Self::ClientBroke | Self::ClientStalled => "http_request_error",
             Self::Reset => "connection_terminated",
@@ -102,6 +111,9 @@ impl fmt::Display for Fault {
             Self::Socks => "the SOCKS5 proxy refused, or does not reach the target",
             Self::Resolve => "the target's name does not resolve here",
             Self::Credentials => "the upstream proxy does not accept remora's credentials",
+            Self::Challenge => {
+                "407: the upstream proxy does not accept remora's credentials, or the target asks for some"
+            }
             Self::HeadTimeout => "no response came through the upstream proxy in time",
             Self::ClientBroke => "the request's body broke off or is malformed",
             Self::ClientStalled => "the rest of the request's body did not come in time",
@@ -132,6 +144,7 @@ mod tests {
             (Fault::Tls, 502),
             (Fault::Socks, 502),
             (Fault::Credentials, 502),
+            (Fault::Challenge, 502),
             (Fault::HeadTimeout, 504),
             (Fault::Reset, 502),
             (Fault::Refused(status(502)), 502),
@@ -164,6 +177,7 @@ mod tests {
             Fault::TunnelTimeout,
             Fault::HeadTimeout,
             Fault::Reset,
+            Fault::Challenge,
             Fault::Refused(status(502)),
         ] {
             assert!(fault.may_be_the_targets(), "{fault:?}");

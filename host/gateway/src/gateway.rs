@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -60,6 +60,10 @@ pub struct Gateway {
     decides: bool,
     store: Arc<Store>,
     record: Option<Record>,
+    /// The proxies that a file has put into the pool; what an operator has added is not among them.
+    owned: Mutex<HashSet<Uuid>>,
+    /// Whether a change has not come to its end: the pool may be as no file says.
+    is_between: AtomicBool,
     /// `None`: it is nobody's in particular.
     tenant: Option<Arc<str>>,
 }
@@ -88,6 +92,8 @@ impl Gateway {
             decides: true,
             store: Arc::default(),
             record: None,
+            owned: Mutex::default(),
+            is_between: AtomicBool::new(false),
             tenant: None,
         }
     }
@@ -98,6 +104,14 @@ impl Gateway {
 
     pub(crate) fn with_record(self, record: Option<Record>) -> Self {
         Self { record, ..self }
+    }
+
+    /// With these proxies of its pool as those of a file: they leave when it does not name them any more.
+    pub(crate) fn owning(self, proxies: Vec<Uuid>) -> Self {
+        Self {
+            owned: Mutex::new(proxies.into_iter().collect()),
+            ..self
+        }
     }
 
     /// The same for a tenant.
@@ -168,28 +182,47 @@ impl Gateway {
         self.settings.load().timeouts
     }
 
-    /// Takes over what a file says now. `old`: the proxies that it said before; what an operator has added stays.
-    /// Answers how many proxies have left.
+    /// Takes over what a file says now; what an operator has added stays. Answers how many proxies have left.
+    ///
+    /// Where that fails, what is left to do is done by the next change, whatever that one says.
     pub(crate) async fn change(
         &self,
         config: ProxyConfig,
         proxies: Vec<Proxy>,
-        old: Vec<Proxy>,
         settings: Settings,
     ) -> Result<usize, Error> {
-        let mut stay = HashSet::new();
-        for proxy in &proxies {
-            stay.insert(proxy.id()?);
-        }
+        // Also when this is dropped on the way.
+        self.is_between.store(true, Ordering::Release);
         self.manager.reconfigure(config).await?;
-        self.manager.add_proxies(proxies).await?;
-        let gone = old.iter().filter_map(|proxy| proxy.id().ok());
-        let gone: Vec<Uuid> = gone.filter(|id| !stay.contains(id)).collect();
-        for id in &gone {
-            self.remove_proxy(*id).await?;
-        }
+        let stay = self.manager.add_proxies(proxies).await?;
+        let gone: Vec<Uuid> = {
+            let mut owned = self.owned.lock();
+            owned.extend(&stay);
+            let gone = owned.iter().filter(|id| !stay.contains(id));
+            gone.copied().collect()
+        };
         self.set(settings);
-        Ok(gone.len())
+        // One that cannot leave now keeps no other one.
+        let mut left = Ok(gone.len());
+        for id in gone {
+            if let Err(error) = self.remove_proxy(id).await {
+                let tenant = self.tenant.as_deref();
+                tracing::warn!(tenant, %id, %error, "a proxy that is to go is still in the pool; the next change tries again");
+                left = left.and(Err(error));
+            }
+        }
+        self.is_between.store(left.is_err(), Ordering::Release);
+        left
+    }
+
+    /// Whether a change has failed since the last one that did not: the pool may be as no file says.
+    pub(crate) fn is_between(&self) -> bool {
+        self.is_between.load(Ordering::Acquire)
+    }
+
+    /// The proxies of its pool that are a file's.
+    pub(crate) fn owned(&self) -> HashSet<Uuid> {
+        self.owned.lock().clone()
     }
 
     /// From the next request on.
@@ -210,6 +243,7 @@ impl Gateway {
     /// As [`ProxyManager::remove_proxy`].
     pub async fn remove_proxy(&self, id: Uuid) -> Result<bool, Error> {
         let found = self.manager.remove_proxy(id).await?;
+        self.owned.lock().remove(&id);
         self.forget(id);
         Ok(found)
     }
@@ -273,9 +307,9 @@ impl Gateway {
             let origin = upstream.origin();
             let sent = upstream.send(&outgoing, handle, timeouts).await;
             let fault = match sent {
-                // Meant for remora, not for the client: it is remora's credentials that are wrong.
+                // To the client it would say that its own credentials, for remora, are wrong.
                 Ok((response, _)) if origin.refuses_credentials(response.status().as_u16()) => {
-                    Fault::Credentials
+                    Fault::Challenge
                 }
                 Ok((response, shelf)) => {
                     ticket.set_status(response.status());

@@ -91,7 +91,9 @@ impl Outgoing {
         match fault {
             Fault::ClientBroke | Fault::ClientStalled | Fault::Resolve | Fault::Exhausted => false,
             // It may have reached the target.
-            Fault::HeadTimeout | Fault::Reset | Fault::Malformed => self.is_repeatable(),
+            Fault::HeadTimeout | Fault::Reset | Fault::Malformed | Fault::Challenge => {
+                self.is_repeatable()
+            }
             _ => self.upload.is_whole(),
         }
     }

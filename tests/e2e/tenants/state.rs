@@ -39,6 +39,34 @@ fn in_files_each_tenant_has_one_of_its_own_and_sessions_outlive_the_process() {
 }
 
 #[test]
+fn a_change_that_the_storage_keeps_from_its_end_can_be_taken_back() {
+    let mut redis = Server::new();
+    let world = directory(3, &on(&redis), |place, exits| {
+        write(place, "a", &tenant("a", &exits[..2], &sticky("10m", "")));
+    });
+    world.exit_as("a", HOSTS[0]);
+    redis.kill();
+    // One comes, one is to go.
+    let other = tenant("a", &world.exits[1..], &sticky("10m", ""));
+    write(&world.place(), "a", &other);
+    until("the change is refused", || {
+        world.tenant("a")["error"].is_string()
+    });
+    redis.restart();
+    until("the server is back", || {
+        let url = world.http(HOSTS[0], "/");
+        world.ask_as("a", &url).status == 200
+    });
+    let first = tenant("a", &world.exits[..2], &sticky("10m", ""));
+    write(&world.place(), "a", &first);
+    until("it is taken back", || world.tenant("a")["error"].is_null());
+    assert_eq!(world.tenant("a")["proxies"], 2);
+    for host in HOSTS {
+        assert_ne!(world.exit_as("a", host), "127.0.0.13");
+    }
+}
+
+#[test]
 fn on_a_server_each_tenant_has_a_prefix_of_its_own() {
     let redis = Server::new();
     let world = directory(2, &on(&redis), |place, exits| {

@@ -29,13 +29,9 @@ pub(super) async fn read(path: &Path, old: &File) -> Result<File, Failure> {
     Ok(new)
 }
 
-/// Applies it.
-pub(super) async fn apply(
-    path: &Path,
-    old: &File,
-    new: &File,
-    tenants: &Arc<Tenants>,
-) -> Result<(), Failure> {
+/// Applies it. What cannot be done to the pool at the top keeps nothing else from being done; the next reload tries it
+/// again.
+pub(super) async fn apply(path: &Path, new: &File, tenants: &Arc<Tenants>) -> Result<(), Failure> {
     let wrong = |error| ConfigError::Build {
         path: path.display().to_string(),
         error,
@@ -43,24 +39,27 @@ pub(super) async fn apply(
     let timeouts = new.timeouts().map_err(wrong)?;
     let secrets = config::secrets(&new.user, Passwords::Any).map_err(wrong)?;
     let session_header = new.session_header().map_err(wrong)?;
+    let mut changed = Ok(());
     if let Some(top) = tenants.directory().top() {
         let settings = new.pool().settings(timeouts).map_err(wrong)?;
         let proxies = new.pool().proxies().map_err(wrong)?;
-        let before = old.pool().proxies().map_err(wrong)?;
         let (config, count) = (new.pool().proxy_config(), proxies.len());
-        let gateway = top.gateway();
-        let removed = gateway.change(config, proxies, before, settings).await?;
-        tracing::info!(
-            proxies = count,
-            removed,
-            "the pool at the top is as the file says"
-        );
+        match top.gateway().change(config, proxies, settings).await {
+            Ok(removed) => tracing::info!(
+                proxies = count,
+                removed,
+                "the pool at the top is as the file says"
+            ),
+            Err(error) => changed = Err(error.into()),
+        }
     }
     tenants.set_top(secrets, session_header, timeouts).await;
     if new.tenants.is_none() {
         let wanted = tenants::of_file(new).map_err(wrong)?;
         tenants.become_these(wanted).await;
     }
-    tracing::info!("the file was read again");
-    Ok(())
+    if changed.is_ok() {
+        tracing::info!("the file was read again");
+    }
+    changed
 }

@@ -177,9 +177,10 @@ impl Signals {
                 _ = self.interrupt.recv() => return,
                 _ = self.hang_up.recv() => match reload::read(path, &file).await {
                     Ok(new) => {
-                        if let Err(error) = reload::apply(path, &file, &new, tenants).await {
+                        if let Err(error) = reload::apply(path, &new, tenants).await {
                             tracing::error!(%error, "the file was read again, and not all of it could be applied");
                         }
+                        // Whatever could be applied: each pool knows which of its proxies are a file's.
                         file = new;
                         if let Some(watching) = watching {
                             // One that waits is enough.

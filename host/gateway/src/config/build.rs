@@ -200,8 +200,8 @@ impl File {
             builder = builder.record(record.clone());
         }
         let manager = builder.build()?;
-        manager.add_proxies(proxies).await?;
-        let gateway = Gateway::new(manager, settings, trust);
+        let ids = manager.add_proxies(proxies).await?;
+        let gateway = Gateway::new(manager, settings, trust).owning(ids);
         Ok(gateway.with_store(storage.store).with_record(record))
     }
 

@@ -132,7 +132,7 @@ impl Tenants {
             let is_busy = changing.busy.contains(&name);
             match fields {
                 Err(trouble) => next.refuse(&name, trouble, old),
-                Ok(fields) if !is_busy && old.is_some_and(|old| old.is_made_of(&fields)) => {
+                Ok(fields) if !is_busy && old.is_some_and(|old| old.is(&fields)) => {
                     next.stay(&name, old);
                 }
                 // Also one whose plugin is to go: it could still keep everybody waiting.
@@ -239,7 +239,7 @@ impl Tenants {
         let before = self.directory();
         let old = before.tenants.get(name);
         if let Some(fields) = changing.making.get(name).cloned() {
-            let is_there = old.is_some_and(|old| old.is_made_of(&fields));
+            let is_there = old.is_some_and(|old| old.is(&fields));
             let trouble = match is_there {
                 true => None,
                 false => match before.check(name, &fields, maker.max_tenants) {

@@ -172,7 +172,6 @@ impl Maker {
                 let change = Change {
                     config: pool.proxy_config(),
                     proxies: pool.proxies()?,
-                    old: made.fields.pool().proxies()?,
                     settings,
                 };
                 (before.gateway.clone(), made.storage.clone(), Some(change))
@@ -187,8 +186,9 @@ impl Maker {
                     }
                     _ => self.storage.open(Some(name))?,
                 };
-                let manager = self.manager(&fields, stamp, Some(&storage)).await?;
+                let (manager, ids) = self.manager(&fields, stamp, Some(&storage)).await?;
                 let gateway = Gateway::new(manager, settings, self.trust.clone())
+                    .owning(ids)
                     .with_store(storage.store.clone())
                     .of(name);
                 let gateway = match old {
@@ -216,13 +216,13 @@ impl Maker {
         Ok(Prepared { tenant, change })
     }
 
-    /// A manager of what the fields say; without a storage, one to try it out.
+    /// A manager of what the fields say, and its proxies; without a storage, one to try it out.
     async fn manager(
         &self,
         fields: &TenantFields,
         stamp: Option<Stamp>,
         storage: Option<&OpenStorage>,
-    ) -> Result<ProxyManager, BuildError> {
+    ) -> Result<(ProxyManager, Vec<Uuid>), BuildError> {
         let pool = fields.pool();
         let proxies = pool.proxies()?;
         let quota = fields.storage_bytes()?;
@@ -244,8 +244,8 @@ impl Maker {
         } else {
             builder.instances(self.instances).build()?
         };
-        manager.add_proxies(proxies).await?;
-        Ok(manager)
+        let ids = manager.add_proxies(proxies).await?;
+        Ok((manager, ids))
     }
 
     async fn plugin(
@@ -332,8 +332,6 @@ pub(super) struct Prepared {
 struct Change {
     config: ProxyConfig,
     proxies: Vec<Proxy>,
-    /// The proxies so far.
-    old: Vec<Proxy>,
     settings: Settings,
 }
 
@@ -352,8 +350,7 @@ impl Prepared {
     pub(super) async fn apply(self) -> Result<Tenant, BuildError> {
         if let Some(change) = self.change {
             let gateway = &self.tenant.gateway;
-            let changed =
-                gateway.change(change.config, change.proxies, change.old, change.settings);
+            let changed = gateway.change(change.config, change.proxies, change.settings);
             changed.await?;
         }
         Ok(self.tenant)
@@ -369,12 +366,8 @@ pub(super) async fn forget_proxies(old: &Tenant, new: &Tenant) {
     if Arc::ptr_eq(&old.gateway, &new.gateway) {
         return;
     }
-    let ids = |made: &Made| -> HashSet<Uuid> {
-        let proxies = made.fields.pool().proxies().unwrap_or_default();
-        proxies.iter().filter_map(|proxy| proxy.id().ok()).collect()
-    };
     let goes_on = Arc::ptr_eq(&old_made.storage.store, &made.storage.store);
-    for id in ids(old_made).difference(&ids(made)) {
+    for id in old.gateway.owned().difference(&new.gateway.owned()) {
         new.gateway.forget(*id);
         if goes_on && let Err(error) = old.gateway.remove_proxy(*id).await {
             tracing::warn!(tenant = old.gateway.tenant().map(|name| &**name), %id, %error, "a breaker is left behind");

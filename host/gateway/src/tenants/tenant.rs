@@ -74,6 +74,11 @@ impl Tenant {
         noted.map(Some)
     }
 
+    /// Whether it is just this: there is nothing to change.
+    pub(super) fn is(&self, fields: &TenantFields) -> bool {
+        self.is_made_of(fields) && !self.gateway.is_between()
+    }
+
     /// Whether it was made of just this.
     pub(super) fn is_made_of(&self, fields: &TenantFields) -> bool {
         self.made.as_ref().is_some_and(|made| {
