@@ -383,7 +383,7 @@ mod tests {
         for (text, good) in [
             ("redis://h", true),
             ("redis://h:1/", true),
-            ("rediss://u:p@h:1/15?prefix=a/b", true),
+            ("rediss://u:p@h:1/15?prefix=a&ca=/etc/ca.pem", true),
             ("redis-cluster://a:1,b:2/0", true),
             ("redis-cluster://a:1,b:2/1", false),
             ("redis://h:1/abc", false),
