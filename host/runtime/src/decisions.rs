@@ -3,7 +3,6 @@
 mod apart;
 mod local;
 
-use std::future::Future;
 use std::sync::Arc;
 
 use remora_core::{Config, Grant, Lease, Outcome, ProxySpec, Released, Request};
