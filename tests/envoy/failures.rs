@@ -88,7 +88,8 @@ fn with_every_breaker_open_nothing_leaves() {
     let egress = Egress::new(2, &sticky("10m", breaker));
     // The proxies are well and reachable: only their breakers keep requests from them.
     for _ in 0..2 {
-        let answer = egress.ask(&egress.http(HOSTS[0], "/broken"), &[]);
+        // One that is sent once.
+        let answer = egress.ask(&egress.http(HOSTS[0], "/broken"), &["-d", "x"]);
         assert!(answer.body.contains("nginx"), "{answer:?}");
     }
     let sent = egress.stat("cluster.remora.upstream_rq_total");

@@ -111,6 +111,10 @@ fn tables(file: &File) -> Map<String, Value> {
 
 fn mode(mode: Mode) -> &'static str {
     match mode {
+        (
+            "timeouts",
+            Fields::default().time("connect", Some(file.timeouts.connect)),
+        ),
         Mode::Disabled => "disabled",
         Mode::Domain => "domain",
     }
