@@ -109,7 +109,10 @@ impl Plugin {
         let mut engine = self.engine.borrow_mut();
         let decided = engine.permit(now, request)?;
         let permit = decided.permit;
-        let fallbacks = engine.fallbacks(now, request, &permit, self.attempts)?;
+        // The lease is there, and nobody but this request would give it back: better without fallbacks than not at all.
+        let fallbacks = engine
+            .fallbacks(now, request, &permit, self.attempts)
+            .unwrap_or_default();
         // Every proxy of the pool has an address: the configuration was checked.
         let list = self.addresses.list(&permit.proxy, &fallbacks);
         let list = list.ok_or(StorageError::Corrupt)?;
@@ -140,15 +143,15 @@ impl Plugin {
                 let served = *served;
                 // One lease, one release: it is its own proxy that failed.
                 self.metrics.released(Outcome::Failure);
-                let detour = Detour { passed, served };
-                let detoured = engine.detour(self.now(), permit, key, detour, outcome);
-                detoured.map(|detoured| {
                 // The last one is the second at least that failed like that: most likely it is the target. What those
                 // on the way met, nobody says; one broken target must not open all breakers.
                 let (passed, outcome) = match outcome {
                     Outcome::Failure if in_doubt => (&[][..], Outcome::Blocked),
                     outcome => (passed, outcome),
                 };
+                let detour = Detour { passed, served };
+                let detoured = engine.detour(self.now(), permit, key, detour, outcome);
+                detoured.map(|detoured| {
                     for (proxy, change) in detoured.breakers {
                         self.changed(proxy, change);
                     }
@@ -194,9 +197,6 @@ impl Plugin {
             }
         }
         self.counting.set(Counting { next, live });
-    }
-}
-
         self.end_silent_tunnels(now);
     }
 
@@ -235,6 +235,9 @@ impl Plugin {
             host::respond(504, headers, SILENT);
             false
         });
+    }
+}
+
 /// What Envoy configures.
 #[derive(Default)]
 pub(crate) struct Root {
