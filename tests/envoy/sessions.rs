@@ -145,6 +145,16 @@ fn what_is_between_client_and_filter_stays_there() {
 fn a_client_names_its_session_in_a_header() {
     let tables = "[client]\nsession_header = \"x-session-id\"\n[sticky]\nmode = \"domain\"\n";
     let egress = Egress::new(3, tables);
+#[test]
+fn words_in_a_user_name_name_no_session() {
+    let egress = Egress::new(3, &sticky("10m", ""));
+    let exit = egress.exit(HOSTS[0]);
+    for user in ["alice-session-1:pw", "alice-session-2-tag-de:pw"] {
+        let answer = egress.ask(&egress.http(HOSTS[0], "/"), &["-U", user]);
+        assert_eq!((answer.status, &answer.body), (200, &exit), "{user}");
+    }
+}
+
     let exit = |session: &str| {
         let header = format!("x-session-id: {session}");
         let answer = egress.ask(&egress.http(HOSTS[0], "/"), &["-H", &header]);

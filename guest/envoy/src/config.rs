@@ -160,9 +160,6 @@ pub struct ProxyFields {
     /// As in `remora.toml`.
     #[serde(default = "one")]
     pub weight: u32,
-    /// As in `remora.toml`.
-    #[serde(default)]
-    pub tags: Vec<String>,
 }
 
 impl fmt::Debug for ProxyFields {
@@ -209,11 +206,11 @@ pub struct Checked {
     /// Where each proxy of the pool is.
     pub addresses: Vec<(ProxyId, SocketAddr)>,
     /// What statuses mean.
-    /// How long a proxy may take to open a tunnel, in milliseconds.
-    pub connect_ms: u64,
     pub verdicts: Verdicts,
     /// On how many more proxies a request may be tried.
     pub attempts: u32,
+    /// How long a proxy may take to open a tunnel, in milliseconds.
+    pub connect_ms: u64,
     /// The header that carries the client's session id.
     pub session_header: Option<String>,
 }
@@ -272,10 +269,10 @@ impl PluginConfig {
             return Err(Invalid::new("client.session_header", header, accepted));
         }
         Ok(Checked {
-            connect_ms: self.timeouts.connect.map_or(CONNECT_MS, Time::ms),
             core: self.core(),
             verdicts: self.outcome.verdicts()?,
             attempts: self.retry.attempts,
+            connect_ms: self.timeouts.connect.map_or(CONNECT_MS, Time::ms),
             session_header: self.client.session_header.map(|h| h.to_ascii_lowercase()),
             pool: self.proxy.into_iter().map(ProxyFields::spec).collect(),
             addresses,
@@ -333,7 +330,8 @@ impl ProxyFields {
         ProxySpec {
             id: self.id,
             weight: self.weight,
-            tags: self.tags,
+            // No request to Envoy asks for any.
+            tags: Vec::new(),
         }
     }
 
@@ -395,9 +393,9 @@ mod tests {
 
     #[test]
     fn times_and_names_are_those_of_the_toml() {
-               "timeouts":{"connect":"3s"},
         let read = with(
             r#""sticky":{"mode":"domain","ttl":"10m","override":[{"match":"*.a.example","mode":"disabled"}]},
+               "timeouts":{"connect":"3s"},
                "rotation":{"strategy":"weighted"},"breaker":{"half_open_after":"2s"},"#,
         )
         .unwrap();

@@ -48,7 +48,6 @@ fn configuration(plan: &Plan<'_>) -> String {
                 "address": proxy.address.to_string(),
                 "id": proxy.id.to_string(),
                 "weight": proxy.weight,
-                "tags": proxy.tags,
             })
         })
         .collect();
