@@ -87,6 +87,10 @@ fn simultaneous_first_requests_at_two_workers_never_split_a_session() {
     }
     assert!(!egress.by_worker().contains(&0), "{:?}", egress.by_worker());
     assert_eq!(exits.len(), 3, "sessions take turns");
+    let adopted = "remora_acquires_total{result=\"adopted\"}";
+    until("a race was lost, and said so", || {
+        egress.metric(adopted) > 0
+    });
 }
 
 #[test]
@@ -142,10 +146,6 @@ fn what_is_between_client_and_filter_stays_there() {
 }
 
 #[test]
-fn a_client_names_its_session_in_a_header() {
-    let tables = "[client]\nsession_header = \"x-session-id\"\n[sticky]\nmode = \"domain\"\n";
-    let egress = Egress::new(3, tables);
-#[test]
 fn words_in_a_user_name_name_no_session() {
     let egress = Egress::new(3, &sticky("10m", ""));
     let exit = egress.exit(HOSTS[0]);
@@ -155,6 +155,10 @@ fn words_in_a_user_name_name_no_session() {
     }
 }
 
+#[test]
+fn a_client_names_its_session_in_a_header() {
+    let tables = "[client]\nsession_header = \"x-session-id\"\n[sticky]\nmode = \"domain\"\n";
+    let egress = Egress::new(3, tables);
     let exit = |session: &str| {
         let header = format!("x-session-id: {session}");
         let answer = egress.ask(&egress.http(HOSTS[0], "/"), &["-H", &header]);
