@@ -21,6 +21,17 @@ pub struct Ending<'a> {
 pub const VIA_UPSTREAM: &str = "via_upstream";
 
 impl Ending<'_> {
+    /// Whether the target may have caused a failure as well: the proxy could be talked to.
+    pub fn may_be_the_targets(&self) -> bool {
+        let opened = self.tunnel && (200..300).contains(&self.status);
+        let proxys = [
+            "connection_failure",
+            "connection_timeout",
+            "refuses_credentials",
+        ];
+        !opened && !proxys.iter().any(|own| self.details.contains(own))
+    }
+
     /// The outcome of a request to `host`.
     pub fn outcome(&self, verdicts: &Verdicts, host: &str) -> Outcome {
         let details = self.details;
@@ -57,6 +68,8 @@ impl Ending<'_> {
             _ if details.starts_with("http1.") && self.status == 400 => Outcome::Cancelled,
             _ if faults.iter().any(|fault| details.starts_with(fault)) => Outcome::Failure,
             "stream_idle_timeout" if self.status == 504 => Outcome::Failure,
+            // No answer to CONNECT, and nothing else that could be late: by the filter's limit, or Envoy's for what is idle.
+            _ if self.tunnel && matches!(self.status, 408 | 504) => Outcome::Failure,
             // The client went away, or sent what is no request; or Envoy itself refused.
             _ => Outcome::Cancelled,
         }
@@ -83,6 +96,40 @@ mod tests {
         assert_eq!(plain(404, VIA_UPSTREAM), Outcome::Success);
         assert_eq!(plain(403, VIA_UPSTREAM), Outcome::Blocked);
         assert_eq!(plain(502, VIA_UPSTREAM), Outcome::Failure);
+    }
+
+    #[test]
+    fn a_proxy_that_could_be_talked_to_may_have_failed_because_of_the_target() {
+        for (status, details, targets) in [
+            (503, VIA_UPSTREAM, true),
+            (504, "upstream_per_try_timeout", true),
+            (
+                503,
+                "upstream_reset_before_response_started{connection_termination}",
+                true,
+            ),
+            (
+                503,
+                "upstream_reset_before_response_started{remote_connection_failure|a}",
+                false,
+            ),
+            (
+                503,
+                "upstream_reset_before_response_started{connection_timeout}",
+                false,
+            ),
+            (502, "upstream_refuses_credentials", false),
+        ] {
+            let ending = Ending {
+                status,
+                details,
+                tunnel: false,
+                sent: false,
+                received: false,
+            };
+            assert_eq!(ending.may_be_the_targets(), targets, "{details}");
+        }
+        assert_eq!(plain(502, "upstream_refuses_credentials"), Outcome::Failure);
     }
 
     #[test]
@@ -147,5 +194,9 @@ mod tests {
         assert_eq!(ended(closed, 200, false, true), Outcome::Success);
         assert_eq!(ended(VIA_UPSTREAM, 404, false, false), Outcome::Failure);
         assert_eq!(ended(VIA_UPSTREAM, 403, false, false), Outcome::Blocked);
+        // No answer at all.
+        assert_eq!(ended("", 504, false, false), Outcome::Failure);
+        let idle = "stream_idle_timeout";
+        assert_eq!(ended(idle, 408, true, false), Outcome::Failure);
     }
 }
