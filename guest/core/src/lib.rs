@@ -21,6 +21,7 @@
 //! | `in_flight` | how many requests a proxy carries |
 //! | `rotation` | which proxy a new session gets; one file a strategy |
 //! | [`verdict`](Verdicts) | what a status or the end of a tunnel says about the proxy |
+//! | [`ending`](Ending) | what any other end of a request says about it |
 //! | [`Engine`] | composes them into acquire and release |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -32,6 +33,7 @@ mod avoid;
 mod breaker;
 mod config;
 mod draw;
+mod ending;
 mod engine;
 mod error;
 mod gate;
@@ -52,6 +54,7 @@ mod verdict;
 pub use breaker::{Breaker, BreakerPolicy, Change as BreakerChange};
 pub use config::Config;
 pub use draw::cursor_of_a_member;
+pub use ending::Ending;
 pub use engine::{
     Decided, Detour, Detoured, Engine, Grant, Lease, Outcome, Permit, ProxyStatus, Released,
     Request, Span, Stats,

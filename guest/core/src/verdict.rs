@@ -82,7 +82,8 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// Whether this says that the upstream proxy does not accept the credentials (407).
+    /// Whether this says that the upstream proxy does not accept the credentials (407). In answer to CONNECT it surely does; a
+    /// plain response may be the target's, which nobody can tell ([`Ending`](crate::Ending)).
     pub fn refuses_credentials(self, status: u16) -> bool {
         self == Self::Either && status == 407
     }

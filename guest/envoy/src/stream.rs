@@ -7,7 +7,7 @@ use proxy_wasm::types::Action;
 use remora_core::{AcquireError, Request};
 
 use crate::host;
-use crate::outcome::Ending;
+use crate::outcome::Logged;
 use crate::plugin::{Leased, Plugin};
 use crate::refusal::Refusal;
 use crate::steering::HEADER;
@@ -91,14 +91,14 @@ impl HttpContext for Stream {
         let details = host::text(&["response", "code_details"]).unwrap_or_default();
         let status = host::number(&["response", "code"]).unwrap_or(0);
         let bytes = |path| self.tunnel && host::number(path).unwrap_or(0) > 0;
-        let ending = Ending {
+        let logged = Logged {
             status: status.try_into().unwrap_or(0),
             details: &details,
             tunnel: self.tunnel,
             sent: bytes(&["request", "size"]),
             received: bytes(&["response", "size"]),
         };
-        let outcome = ending.outcome(&plugin.verdicts, &self.target);
+        let outcome = logged.outcome(&plugin.verdicts, &self.target);
         let served = if leased.fallbacks.is_empty() {
             None
         } else {
