@@ -22,6 +22,7 @@
 //! | `rotation` | which proxy a new session gets; one file a strategy |
 //! | [`verdict`](Verdicts) | what a status or the end of a tunnel says about the proxy |
 //! | [`ending`](Ending) | what any other end of a request says about it |
+//! | [`refusal`](Refusal) | what a client hears that gets no proxy |
 //! | [`Engine`] | composes them into acquire and release |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -44,6 +45,7 @@ pub mod names;
 mod pattern;
 mod policy;
 mod pool;
+mod refusal;
 mod rotation;
 mod session;
 mod storage;
@@ -64,6 +66,7 @@ pub use key::{MAX_HOST_LEN, MAX_KEY_LEN, MAX_SESSION_ID_LEN, MAX_TAG_LEN, Scope,
 pub use pattern::Patterns;
 pub use policy::{Mode, OnBad, Override, Sticky};
 pub use pool::{ProxyId, ProxySpec};
+pub use refusal::{Refusal, retry_after};
 pub use rotation::StrategyKind;
 pub use session::{End, Reason, Session};
 pub use storage::{Cell, Exchange, Head, Page, Step, Storage, StorageError, Table, Words, update};

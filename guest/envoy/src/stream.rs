@@ -9,7 +9,7 @@ use remora_core::{AcquireError, Request};
 use crate::host;
 use crate::outcome::Logged;
 use crate::plugin::{Leased, Plugin};
-use crate::refusal::Refusal;
+use crate::refusal::Reply;
 use crate::steering::HEADER;
 
 pub(crate) struct Stream {
@@ -70,15 +70,15 @@ impl HttpContext for Stream {
                 Action::Continue
             }
             Err(error) => {
-                let refusal = Refusal::from(&error);
+                let reply = Reply::from(&error);
                 let mut headers = vec![
                     ("content-type", "text/plain; charset=utf-8"),
-                    ("proxy-status", &refusal.proxy_status),
+                    ("proxy-status", &reply.proxy_status),
                 ];
-                if let Some(seconds) = &refusal.retry_after {
+                if let Some(seconds) = &reply.retry_after {
                     headers.push(("retry-after", seconds));
                 }
-                host::respond(refusal.status, headers, &refusal.body);
+                host::respond(reply.status, headers, &reply.body);
                 Action::Pause
             }
         }
