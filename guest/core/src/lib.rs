@@ -64,12 +64,12 @@ pub use engine::{
 pub use error::{AcquireError, Error, Invalid, KeyError};
 pub use key::{MAX_HOST_LEN, MAX_KEY_LEN, MAX_SESSION_ID_LEN, MAX_TAG_LEN, Scope, SessionKey};
 pub use pattern::Patterns;
-pub use policy::{Mode, OnBad, Override, Sticky};
+pub use policy::{MAX_TTL_MS, Mode, OnBad, Override, Sticky};
 pub use pool::{ProxyId, ProxySpec};
 pub use refusal::{Refusal, retry_after};
 pub use rotation::StrategyKind;
 pub use session::{End, Reason, Session};
 pub use storage::{Cell, Exchange, Head, Page, Step, Storage, StorageError, Table, Words, update};
 pub use table::SessionPage;
-pub use text::bounded;
-pub use verdict::{Doubt, Flow, Origin, Verdicts};
+pub use text::{bounded, time};
+pub use verdict::{ATTEMPTS, Doubt, Flow, MAX_ATTEMPTS, Origin, Verdicts};

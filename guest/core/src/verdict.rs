@@ -155,6 +155,12 @@ impl Verdicts {
     }
 }
 
+/// How many proxies a request may try beyond the first, unless something else is said.
+pub const ATTEMPTS: u32 = 2;
+
+/// The most that can be said.
+pub const MAX_ATTEMPTS: u32 = 10;
+
 /// The proxies that one request fails over, one after the other.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Doubt {
