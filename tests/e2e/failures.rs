@@ -175,23 +175,6 @@ fn an_upload_of_50_megabytes_arrives_intact() {
 }
 
 #[test]
-fn what_belongs_to_the_connection_is_not_passed_on() {
-    let world = World::new(1, "");
-    let url = world.http(HOSTS[0], "/headers");
-    let options = [
-        "-H",
-        "Proxy-Authorization: Basic Y2xpZW50",
-        "-H",
-        "Connection: X-Hop",
-        "-H",
-        "X-Hop: 1",
-    ];
-    let options = [&options[..], &["-H", "Host: other.example"]].concat();
-    let answer = Answer::read(world.curl(&url, &options).output().unwrap());
-    assert!(answer.body.starts_with("[] 127.0.1.1:"), "{answer:?}");
-}
-
-#[test]
 fn a_request_that_is_no_proxy_request_is_told_so() {
     let world = World::new(1, "");
     let direct = world.curl("http://unused/", &[]);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::BufReader;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use base64::Engine as _;
@@ -9,7 +10,8 @@ use remora_host::Plugin;
 use remora_host::trace::{Component, Native, replay};
 use remora_test_support::ports::free_port;
 
-use crate::parts::Process;
+use crate::endless::endless;
+use crate::parts::{Process, until_it_hears};
 use crate::world::{HOSTS, PASSWORD, World, remora, sticky};
 
 #[test]
@@ -29,12 +31,12 @@ fn no_password_is_in_the_log_or_the_admin_interface() {
         log.contains("outcome=\"success\"") && log.contains("outcome=\"failure\""),
         "{log}"
     );
-    let shown = [
-        log,
-        world.admin("/stats").1,
-        world.admin("/sessions").1,
-        world.admin("/x").1,
-    ];
+    let asked = ["/stats", "/sessions", "/proxies", "/metrics", "/healthz"].map(|path| {
+        let (status, body) = world.admin(path);
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    });
+    let shown = [log, asked.concat()];
     let pair = format!("{}:{PASSWORD}", crate::world::USER);
     let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
     for text in shown {
@@ -94,6 +96,10 @@ fn a_wrong_file_is_refused_with_its_line_and_what_would_be_right() {
         (
             format!("{proxy}[[user]]\nname = \"a-session-b\"\npassword = \"{PASSWORD}\"\n"),
             "remora.toml: `user[0].name` is `a-session-b`; accepted: a name without `-session-`",
+        ),
+        (
+            format!("listen = \"0.0.0.0:8080\"\n{proxy}[[user]]\nname = \"a\"\npassword = \"\"\n"),
+            "remora.toml: `user[0].password` is `empty`; accepted: at least a character",
         ),
         (
             format!("admin = \"0.0.0.0:9090\"\n{proxy}"),
@@ -173,6 +179,10 @@ fn a_wrong_file_is_refused_with_its_line_and_what_would_be_right() {
         (
             format!("{proxy}weight = 0\n"),
             "remora.toml: `proxy[0].weight` is `0`; accepted: 1 to 65535",
+        ),
+        (
+            format!("{proxy}[breaker]\nmax_half_open_after = \"10s\"\n"),
+            "remora.toml: `breaker.max_half_open_after` is `10s`; accepted: at least `breaker.half_open_after`",
         ),
         (
             format!("{proxy}[breaker]\nopen_threshold = 0\n"),
@@ -296,6 +306,44 @@ fn the_end_of_a_stop_is_logged() {
 }
 
 #[test]
+fn an_interrupt_from_the_terminal_stops_it_as_well() {
+    let mut world = World::new(1, "");
+    world.remora.signal("-INT");
+    assert_eq!(world.remora.wait().code(), Some(0));
+    let log = world.log();
+    assert!(log.contains("remora::cli::serve: stopped"), "{log}");
+}
+
+#[test]
+fn signals_mean_the_same_while_it_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = dir.path().join("endless.wasm");
+    fs::write(&plugin, endless()).unwrap();
+    let config = dir.path().join("remora.toml");
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\nplugin = {plugin:?}\n[[proxy]]\nurl = \"http://127.0.0.1:1\"\n"
+    );
+    fs::write(&config, text).unwrap();
+    let mut serve = remora();
+    let serve = serve.arg("serve").arg("--config").arg(&config);
+    let mut child = serve.stderr(Stdio::piped()).spawn().unwrap();
+    let pid = child.id().to_string();
+    let send = |signal: &str| {
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.unwrap().success());
+    };
+    until_it_hears(&pid, 1);
+    send("-HUP");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(child.try_wait().unwrap().is_none(), "it is still starting");
+    send("-TERM");
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("before the first client"), "{said}");
+}
+
+#[test]
 fn where_there_are_tenants_only_the_command_line_asks_whose_pool() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("tenants.d")).unwrap();
@@ -334,6 +382,48 @@ fn a_default_fits_itself_to_the_open_files_that_the_system_allows() {
         assert!(log.contains(said), "{log}");
         assert_eq!(log.contains("WARN"), !limits.is_empty(), "{log}");
     }
+}
+
+#[test]
+fn check_says_what_is_accepted_and_means_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("remora.toml");
+    let checked = |text: &str| -> serde_json::Value {
+        fs::write(
+            &path,
+            format!("{text}\n[[proxy]]\nurl = \"http://127.0.0.1:1\"\n"),
+        )
+        .unwrap();
+        let mut command = remora();
+        let output = command.args(["check", "--json", "--config"]).arg(&path);
+        serde_json::from_slice(&output.output().unwrap().stdout).unwrap()
+    };
+    let nothing = [
+        "on_storage_error = \"degrade\"",
+        "admin_token = \"t0ken-t0ken\"",
+        "[sticky]\nscope = \"session\"",
+        "[sticky]\nmode = \"domain\"\nttl = \"0s\"",
+        "[[sticky.override]]\nmatch = \"a.example\"\nmode = \"domain\"\nttl = \"0s\"",
+    ];
+    for (text, said) in nothing.into_iter().zip([
+        "`on_storage_error`",
+        "`admin_token`",
+        "`sticky.scope",
+        "`ttl` of zero",
+        "`ttl` of zero",
+    ]) {
+        let notes = checked(text)["notes"].clone();
+        let notes = notes.as_array().unwrap();
+        assert_eq!(notes.len(), 1, "{text}: {notes:?}");
+        assert!(notes[0].as_str().unwrap().contains(said), "{notes:?}");
+    }
+    let meaning = checked(nothing[3])["meaning"]["a target"].clone();
+    assert!(meaning.as_str().unwrap().starts_with("does not stick"));
+    let good = checked(
+        "storage = \"redb:state.redb\"\non_storage_error = \"degrade\"\nadmin = \"127.0.0.1:1\"\n\
+         admin_token = \"t0ken-t0ken\"\n[sticky]\nttl = \"5m\"",
+    );
+    assert_eq!(good["notes"], serde_json::json!([]));
 }
 
 #[test]
@@ -382,6 +472,44 @@ fn what_a_gateway_recorded_replays_the_same() {
         replay(read(), |seed| Component::new(&plugin, seed)).unwrap(),
         replayed
     );
+}
+
+#[test]
+fn a_record_outlives_a_crash_and_whoever_cannot_listen() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = dir.path().join("trace.jsonl");
+    let fields = format!("record = {:?}", record.display().to_string());
+    let mut world = World::with(&fields, 1, &sticky("10m", ""), PASSWORD);
+    world.exit(HOSTS[0]);
+    let recorded = || fs::read_to_string(&record).unwrap();
+    crate::parts::until("it is on record", || recorded().contains(HOSTS[0]));
+    let mut second = remora();
+    let second = second.arg("serve").arg("--config").arg(world.config());
+    let output = second.output().unwrap();
+    assert!(!output.status.success());
+    world.exit(HOSTS[1]);
+    crate::parts::until("it is on record", || recorded().contains(HOSTS[1]));
+    world.remora.kill();
+    let first = recorded();
+    world.serve_again();
+    world.exit(HOSTS[2]);
+    world.remora.terminate();
+    assert!(world.remora.wait().success());
+    assert_eq!(recorded(), first);
+    let mut files: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    let next = dir.path().join("trace.2.jsonl");
+    assert_eq!(files, [next.clone(), record]);
+    assert!(world.log().contains("trace.2.jsonl"));
+    for file in files {
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let read = BufReader::new(fs::File::open(&file).unwrap());
+        replay(read, |seed| Ok(Native::new(seed))).unwrap();
+    }
 }
 
 const TOKEN: &str = "t0ken-for-tests";
@@ -448,8 +576,18 @@ fn an_operator_with_the_token_changes_the_pool_and_ends_sessions() {
         (r#"{"url": 1}"#, "the body is not a proxy"),
         (
             r#"{"uri": "http://u:s3cret@h:1"}"#,
-            "the body is not a proxy",
+            "unknown field `uri`; did you mean `url`?",
         ),
+        (
+            r#"{"url": "http://u:s3cret@h:1", "wieght": 2}"#,
+            "unknown field `wieght`; did you mean `weight`?",
+        ),
+        (r#"{"http://u:s3cret@h:1": 2}"#, "unknown field, expected"),
+        (
+            r#"{"url": "http://u:a/s3cret@h:1"}"#,
+            "percent-encoded: `/` is `%2F`",
+        ),
+        (r#"{"url": "192.0.2.1:8080"}"#, "`http://`"),
     ] {
         let (status, answer) = world.operate("/proxies", &["-d", bad, "-H", &bearer]);
         assert!(status == 400 && answer.contains(line), "{answer}");
@@ -487,6 +625,53 @@ fn the_command_line_shows_a_running_gateway() {
     let checked = world.says(&["check", "--json"]);
     let checked: serde_json::Value = serde_json::from_str(&checked).unwrap();
     assert_eq!(checked["proxies"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn the_admin_interface_says_how_each_proxy_is() {
+    let mut world = World::new(
+        2,
+        &sticky(
+            "10m",
+            "[breaker]\nopen_threshold = 1\nhalf_open_after = \"1h\"",
+        ),
+    );
+    world.exits[0].kill();
+    assert_eq!(world.ask(&world.http(HOSTS[0], "/")).status, 200);
+    let proxies: Vec<serde_json::Value> = serde_json::from_str(&world.admin("/proxies").1).unwrap();
+    let ids: Vec<&str> = proxies.iter().map(|p| p["id"].as_str().unwrap()).collect();
+    let until = proxies[0]["until"].as_str().unwrap();
+    assert!(humantime::parse_rfc3339(until).unwrap() > std::time::SystemTime::now());
+    let said = |place: usize, available: bool, breaker: &str, until: Option<&str>| {
+        serde_json::json!({
+            "id": ids[place],
+            "url": format!("http://127.0.0.1:{}", world.exits[place].port),
+            "weight": 1,
+            "tags": [],
+            "healthy": true,
+            "available": available,
+            "breaker": breaker,
+            "failures": 0,
+            "until": until,
+            "in_flight": 0,
+        })
+    };
+    let expected = [
+        said(0, false, "open", Some(until)),
+        said(1, true, "closed", None),
+    ];
+    assert_eq!(proxies, expected);
+    assert!(uuid::Uuid::parse_str(ids[1]).is_ok() && ids[0] != ids[1]);
+    let metrics = world.admin("/metrics").1;
+    for line in [
+        "remora_proxies{state=\"healthy\"} 1",
+        "remora_proxies{state=\"open\"} 1",
+        "remora_breaker_transitions_total{change=\"opened\"} 1",
+        "remora_sessions 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{metrics}");
+    }
+    assert!(metrics.ends_with("# EOF"), "{metrics}");
 }
 
 #[test]

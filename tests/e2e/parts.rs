@@ -73,6 +73,16 @@ impl Drop for Process {
     }
 }
 
+/// Waits until a process handles a signal, by its number, rather than dies of it.
+pub fn until_it_hears(pid: &str, signal: u32) {
+    until("it would hear a signal", || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = u64::from_str_radix(caught.unwrap().trim(), 16).unwrap();
+        caught & (1 << (signal - 1)) != 0
+    });
+}
+
 /// What a process finds in its environment whose clock is to be off by so many seconds.
 pub fn clock_off_by(seconds: i64) -> Vec<(&'static str, String)> {
     if seconds == 0 {

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -138,6 +138,66 @@ fn a_response_that_is_none_moves_the_session_and_opens_no_breaker() {
     assert!(!many.heads().is_empty() && !twice.heads().is_empty());
     assert_eq!(world.stats()["open"], 0);
     assert!(world.log().contains("outcome=\"blocked\""));
+}
+
+#[test]
+fn a_target_without_a_host_is_the_clients_mistake_and_no_proxys() {
+    let refuses = Script::start(|_| Some(b"HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n".to_vec()));
+    let world = world(&[&refuses], "[breaker]\nopen_threshold = 1");
+    for request in ["CONNECT :443", "GET http://:80/"] {
+        let mut raw = Raw::to(&world);
+        raw.say(&format!("{request} HTTP/1.1\r\nHost: a.example\r\n\r\n"));
+        let (head, _) = raw.answer(0);
+        assert!(head.starts_with("HTTP/1.1 400"), "{request}: {head}");
+    }
+    assert!(refuses.heads().is_empty());
+    assert_eq!(world.stats()["open"], 0);
+}
+
+#[test]
+fn what_belongs_to_the_connection_is_not_passed_on() {
+    let script = Script::start(|_| Some(ok("ok")));
+    let world = world(&[&script], "[client]\nsession_header = \"x-session-id\"");
+    let mut raw = Raw::to(&world);
+    raw.say(
+        "GET http://a.example/ HTTP/1.1\r\nHost: other.example\r\nProxy-Authorization: Basic Y2xpZW50Og==\r\n\
+         Connection: X-Hop, keep-alive\r\nX-Hop: 1\r\nProxy-Connection: keep-alive\r\nKeep-Alive: timeout=5\r\n\
+         TE: trailers\r\nX-Session-Id: seven\r\nX-End-To-End: 1\r\n\r\n",
+    );
+    assert!(raw.answer(2).0.starts_with("HTTP/1.1 200"));
+    let heads = script.heads();
+    let head = heads[0].to_lowercase();
+    let mut names: Vec<&str> = head
+        .lines()
+        .filter_map(|line| Some(line.split_once(": ")?.0))
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, ["host", "x-end-to-end"], "{head}");
+    assert!(head.contains("host: a.example"), "{head}");
+}
+
+#[test]
+fn a_proxy_that_hangs_up_before_the_response_has_failed() {
+    // The second one leaves unread what was sent: that is a reset.
+    let hangs_up = Script::start(|_| None);
+    let world = world(
+        &[&hangs_up],
+        "[retry]\nattempts = 0\n[breaker]\nopen_threshold = 3",
+    );
+    for request in [
+        "GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        "POST http://b.example/ HTTP/1.1\r\nHost: b.example\r\nContent-Length: 4\r\n\r\nbody",
+    ] {
+        let mut raw = Raw::to(&world);
+        raw.say(request);
+        let (head, _) = raw.answer(0);
+        assert!(head.starts_with("HTTP/1.1 502"), "{head}");
+        assert!(head.contains("error=connection_terminated"), "{head}");
+    }
+    until("both are charged", || {
+        world.log().matches("outcome=\"failure\"").count() == 2
+    });
+    assert_eq!(hangs_up.heads().len(), 2);
 }
 
 #[test]
@@ -344,6 +404,77 @@ fn echo() -> Script {
         }
         Some(head.as_bytes().to_vec())
     })
+}
+
+#[test]
+fn a_probe_that_is_answered_closes_the_breaker_however_long_its_tunnel_lasts() {
+    let dead = Arc::new(AtomicBool::new(true));
+    let script = Script::start({
+        let dead = dead.clone();
+        move |head| match head.starts_with("CONNECT") {
+            true if dead.load(Ordering::SeqCst) => None,
+            true => Some(b"HTTP/1.1 200 OK\r\n\r\n".to_vec()),
+            false => Some(head.as_bytes().to_vec()),
+        }
+    });
+    let world = world(
+        &[&script],
+        "[breaker]\nopen_threshold = 1\nhalf_open_after = \"4s\"\n",
+    );
+    let connect = |host: &str| {
+        let mut raw = Raw::to(&world);
+        raw.say(&format!(
+            "CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\n\r\n"
+        ));
+        let served = raw.answer(0).0.starts_with("HTTP/1.1 200");
+        served.then_some(raw)
+    };
+    assert!(connect("a.example").is_none());
+    dead.store(false, Ordering::SeqCst);
+    let mut tunnel = None;
+    until("a probe goes out", || {
+        tunnel = connect("a.example");
+        tunnel.is_some()
+    });
+    let mut tunnel = tunnel.unwrap();
+    assert!(connect("b.example").is_none(), "the probe is not back");
+    tunnel.say("hello\r\n\r\n");
+    assert_eq!(tunnel.answer(0).0, "hello\r\n\r\n");
+    // The tunnel is open, and would be for longer than a breaker waits for its probe.
+    until("others are let in", || connect("b.example").is_some());
+    tunnel.say("still here\r\n\r\n");
+    assert_eq!(tunnel.answer(0).0, "still here\r\n\r\n");
+    let log = world.log();
+    let of_probes = log.lines().filter(|line| line.contains("probe=true"));
+    let told: Vec<_> = of_probes.filter(|line| line.contains("outcome=")).collect();
+    assert!(told.len() == 1 && told[0].contains("success"), "{log}");
+}
+
+#[test]
+fn a_tunnel_that_carried_nothing_back_is_a_failure() {
+    let empty = Script::start(|head| {
+        let opens = head.starts_with("CONNECT");
+        opens.then(|| b"HTTP/1.1 200 OK\r\n\r\n".to_vec())
+    });
+    let world = world(&[&empty], "[breaker]\nopen_threshold = 1");
+    let mut raw = tunnel(&world);
+    raw.say("hello\r\n\r\n");
+    assert_eq!(raw.rest(), "");
+    until("it is charged", || world.stats()["open"] == 1);
+    let log = world.log();
+    assert!(log.contains("outcome=\"failure\""), "{log}");
+    assert_eq!(world.stats()["active_sessions"], 0);
+}
+
+#[test]
+fn a_tunnel_that_its_client_never_used_is_nobodys_fault() {
+    let script = echo();
+    let world = world(&[&script], "[breaker]\nopen_threshold = 1");
+    drop(tunnel(&world));
+    until("it is released", || world.log().contains("outcome="));
+    let log = world.log();
+    assert!(log.contains("outcome=\"cancelled\""), "{log}");
+    assert_eq!(world.stats()["open"], 0);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! State that outlives a gateway, and gateways that share it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use remora_test_support::ports::free_port;
@@ -90,6 +91,11 @@ fn a_gateway_that_stops_leaves_nothing_behind_in_memory() {
     let fields = format!("storage = \"redb:{}/state\"\n", dir.path().display());
     let mut world = World::with(&fields, 5, &sticky("1h", ""), PASSWORD);
     let before = world.exit(HOSTS[0]);
+    let mode = fs::metadata(dir.path().join("state"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600, "it holds targets and session ids");
     world.remora.terminate();
     assert!(world.remora.wait().success());
     again(&mut world);
@@ -172,6 +178,15 @@ fn three_gateways_on_one_server_are_one_whatever_their_clocks_say() {
     let (status, health) = world.admin("/healthz");
     assert_eq!(status, 503);
     assert!(health.contains("\"unreachable\""), "{health}");
+    let stats = world.stats();
+    assert_eq!(stats["storage"]["state"], "unreachable", "{stats}");
+    assert!(stats["storage"]["since"].is_string(), "{stats}");
+    assert!(stats["total"].is_null() && stats["active_sessions"].is_null());
+    let said = world.says(&["stats"]);
+    assert!(
+        said.contains("unreachable since") && said.contains('?'),
+        "{said}"
+    );
     assert!(second.metrics().contains("remora_storage_up 0"));
     redis.restart();
     until("requests go on", || {
@@ -208,14 +223,24 @@ fn a_gateway_that_may_goes_on_alone_and_says_so() {
 }
 
 #[test]
-fn a_storage_that_cannot_be_is_refused_at_the_start() {
+fn a_storage_that_cannot_be_is_refused_at_the_start_and_by_check() {
     let dir = tempfile::tempdir().unwrap();
     let torn = dir.path().join("torn");
     fs::write(&torn, "not a state file").unwrap();
+    let empty = dir.path().join("empty");
+    fs::write(&empty, "").unwrap();
     for (storage, says) in [
         (
             format!("redb:{}", torn.display()),
             "not a state file of remora",
+        ),
+        (
+            format!("redb:{}", empty.display()),
+            "empty: it is empty, and so not a state file of remora; move it away",
+        ),
+        (
+            "redis://user:s3cret@127.0.0.1:1/abc".into(),
+            "`storage`: what stands behind the host is not the number of a database",
         ),
         (
             "redis://user:s3cret@h:port".into(),
@@ -232,17 +257,17 @@ fn a_storage_that_cannot_be_is_refused_at_the_start() {
             free_port()
         );
         fs::write(&config, text).unwrap();
-        let output = remora()
-            .args(["serve", "--config"])
-            .arg(&config)
-            .output()
-            .unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(
-            !output.status.success() && said.contains(says),
-            "{storage}: {said}"
-        );
-        assert!(!said.contains("s3cret"), "{said}");
+        for command in ["check", "serve"] {
+            let mut remora = remora();
+            let output = remora.args([command, "--config"]).arg(&config).output();
+            let output = output.unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(
+                !output.status.success() && said.contains(says),
+                "{storage}: {said}"
+            );
+            assert!(!said.contains("s3cret"), "{said}");
+        }
     }
     assert_eq!(fs::read_to_string(&torn).unwrap(), "not a state file");
 }

@@ -6,8 +6,10 @@ use std::process::{Command, Output};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 
 use crate::egress::{ALONE, Egress, envoy};
+use crate::parts::until;
 use crate::world::{HOSTS, PASSWORD, USER, remora, sticky};
 
 /// A file with a field in every table.
@@ -99,6 +101,81 @@ fn envoy_accepts_what_is_printed_and_what_is_written() {
         let valid = validate(&dir.path().join("files/bootstrap.yaml"));
         assert!(valid.status.success(), "{valid:?}");
     }
+}
+
+/// Each with a value of its own: none can stand in another's place.
+#[test]
+fn timeouts_retries_and_limits_are_those_of_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = FULL.replace(
+        "connect = \"2s\"\nhead = \"20s\"\n",
+        "connect = \"2s\"\nhead = \"20s\"\nidle = \"40s\"\nclient = \"30s\"\n[limits]\nmax_connections = 77\nmax_header_bytes = 20480\n",
+    );
+    let all: Value = serde_yaml_ng::from_str(&printed(dir.path(), &text)).unwrap();
+    let cluster = &all["static_resources"]["clusters"][0];
+    assert_eq!(cluster["connect_timeout"], "2.000000s");
+    for most in [
+        "max_connections",
+        "max_requests",
+        "max_pending_requests",
+        "max_retries",
+    ] {
+        assert_eq!(
+            cluster["circuit_breakers"]["thresholds"][0][most], 77,
+            "{most}"
+        );
+    }
+    let listener = &all["static_resources"]["listeners"][0];
+    let manager = &listener["filter_chains"][0]["filters"][0]["typed_config"];
+    assert_eq!(manager["stream_idle_timeout"], "40.000000s");
+    assert_eq!(manager["request_headers_timeout"], "30.000000s");
+    assert_eq!(manager["max_request_headers_kb"], 20);
+    let hosts = manager["route_config"]["virtual_hosts"].as_array().unwrap();
+    let names: Vec<&Value> = hosts.iter().map(|host| &host["domains"][0]).collect();
+    assert_eq!(names, ["shop.example", "*"]);
+    for (host, tunnel) in hosts.iter().zip([vec![407, 502, 504], vec![]]) {
+        let [connect, twice, once] = [0, 1, 2].map(|i| &host["routes"][i]["route"]);
+        for route in [connect, twice, once] {
+            assert_eq!(route["timeout"], "0s");
+            assert_eq!(route["retry_policy"]["num_retries"], 1);
+        }
+        let limit = |route: &Value| route["retry_policy"]["per_try_timeout"].clone();
+        assert_eq!(limit(connect), Value::Null);
+        assert_eq!(
+            (limit(twice), limit(once)),
+            ("20.000000s".into(), "20.000000s".into())
+        );
+        let again = |route: &Value| route["retry_policy"]["retriable_status_codes"].clone();
+        assert_eq!(again(twice), json!([407, 502, 504]));
+        assert_eq!(again(once), Value::Null);
+        if tunnel.is_empty() {
+            let refused: Vec<u16> = serde_json::from_value(again(connect)).unwrap();
+            assert!(
+                [302, 404, 407, 502, 503]
+                    .iter()
+                    .all(|s| refused.contains(s)),
+                "{refused:?}"
+            );
+            assert!(
+                ![200, 403].iter().any(|s| refused.contains(s)),
+                "{refused:?}"
+            );
+        } else {
+            // Whatever else that host answers says nothing of the proxy.
+            assert_eq!(again(connect), json!(tunnel));
+        }
+    }
+    let filter = &manager["http_filters"][1]["typed_config"]["config"];
+    let own: Value =
+        serde_json::from_str(filter["configuration"]["value"].as_str().unwrap()).unwrap();
+    assert_eq!(own["timeouts"], json!({"connect": "2s"}));
+    assert_eq!(own["retry"], json!({"attempts": 1}));
+    assert_eq!(own["breaker"]["half_open_after"], "5s");
+    assert_eq!(own["breaker"]["max_half_open_after"], "1m");
+    assert_eq!(own["sticky"]["ttl"], "10m");
+    assert_eq!(own["sticky"]["idle"], "5m");
+    assert_eq!(own["sticky"]["avoid_blocked_for"], "1m");
+    assert_eq!(own["proxy"][0].get("tags"), None, "no request asks for any");
 }
 
 #[test]
@@ -222,20 +299,21 @@ fn passwords_are_in_the_endpoints_and_nowhere_else() {
     egress.exit_of(&bound).kill();
     egress.exit(HOSTS[0]);
     let files = egress.dir.path().join("envoy");
-    let last = "11";
-    let plain = format!("{PASSWORD}-{last}");
-    let coded = STANDARD.encode(format!("{USER}:{plain}"));
-    let holds = |name: &str| {
-        let bytes = fs::read(files.join(name)).unwrap();
-        let text = String::from_utf8_lossy(&bytes);
-        text.contains(&plain) || text.contains(&coded)
-    };
-    assert!(holds("endpoints.yaml"));
-    for name in ["filter.yaml", "bootstrap.yaml", "remora_envoy.wasm"] {
-        assert!(!holds(name), "{name}");
-    }
     let log = egress.log();
-    assert!(!log.contains(&plain) && !log.contains(&coded), "{log}");
+    for last in ["11", "12"] {
+        let plain = format!("{PASSWORD}-{last}");
+        let coded = STANDARD.encode(format!("{USER}:{plain}"));
+        let holds = |text: &str| text.contains(&plain) || text.contains(&coded);
+        let file = |name: &str| {
+            let bytes = fs::read(files.join(name)).unwrap();
+            holds(&String::from_utf8_lossy(&bytes))
+        };
+        assert!(file("endpoints.yaml"));
+        for name in ["filter.yaml", "bootstrap.yaml", "remora_envoy.wasm"] {
+            assert!(!file(name), "{name}");
+        }
+        assert!(!holds(&log), "{log}");
+    }
 }
 
 /// Envoy's dump of its configuration has what is in the endpoints, and its admin interface asks nobody who they are.
@@ -253,6 +331,65 @@ fn the_admin_interface_tells_no_password() {
         assert!(!answer.contains("not allowed"), "{path}: {answer}");
         assert!(!answer.contains(&secret), "{path}");
     }
+}
+
+const WRONG: (&str, &str) = ("\"ttl\": \"10m\"", "\"tll\": \"10m\"");
+
+/// In a directory, unlike in a bootstrap, Envoy asks for the filter's configuration when it runs already.
+#[test]
+fn a_wrong_filter_configuration_in_a_directory_sends_nothing_past_the_filter() {
+    let mut egress = Egress::new(1, &sticky("10m", ""));
+    egress.edit("filter.yaml", |text| {
+        assert!(text.contains(WRONG.0), "{text}");
+        text.replace(WRONG.0, WRONG.1)
+    });
+    egress.crash();
+    let log = fs::read_to_string(egress.dir.path().join("envoy-2.log")).unwrap();
+    assert!(
+        log.contains("remora: configuration: `sticky.tll`: unknown field `tll`"),
+        "{log}"
+    );
+    let answer = egress.ask(&egress.http(HOSTS[0], "/"), &[]);
+    assert_eq!((answer.status, &*answer.body), (500, ""), "{answer:?}");
+    assert_eq!(egress.stat("cluster.remora.upstream_rq_total"), 0);
+    // The next good one is taken up.
+    egress.edit("filter.yaml", |text| text.replace(WRONG.1, WRONG.0));
+    until("it serves", || {
+        egress.ask(&egress.http(HOSTS[0], "/"), &[]).status == 200
+    });
+}
+
+#[test]
+fn a_wrong_filter_configuration_in_a_directory_of_a_running_envoy_changes_nothing() {
+    let egress = Egress::new(2, &sticky("10m", ""));
+    let before = egress.exit(HOSTS[0]);
+    egress.edit("filter.yaml", |text| text.replace(WRONG.0, WRONG.1));
+    until("it is refused", || {
+        egress.log().contains("unknown field `tll`")
+    });
+    for _ in 0..10 {
+        assert_eq!(egress.exit(HOSTS[0]), before);
+    }
+}
+
+#[test]
+fn another_module_is_taken_up_by_a_running_envoy() {
+    let trapping = remora_artifacts::TRAPPING_ENVOY_FILTER;
+    let egress = Egress::with_module(1, &sticky("10m", ""), trapping);
+    let traps = || egress.log().matches("asked to trap").count();
+    until("it is the other module", || {
+        egress.ask("http://trap.example/", &[]);
+        traps() > 0
+    });
+    // The same configuration by another version of remora: but for the module nothing is new.
+    egress.rewrite(str::to_owned);
+    until("it is the right one", || {
+        let before = traps();
+        for _ in 0..10 {
+            egress.ask("http://trap.example/", &[]);
+        }
+        traps() == before
+    });
 }
 
 #[test]

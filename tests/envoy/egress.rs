@@ -72,6 +72,11 @@ impl Egress {
         let files = dir.path().join("envoy");
         if let Some(module) = module {
             fs::write(files.join("remora_envoy.wasm"), module).unwrap();
+            // As the version of remora that this module is from would have written it.
+            edit(&files.join("filter.yaml"), |text| {
+                assert!(text.contains("value: module "), "{text}");
+                text.replace("value: module ", "value: other module ")
+            });
         }
         let mut command = envoy(&files.join("bootstrap.yaml"));
         command
@@ -111,6 +116,11 @@ impl Egress {
         let log = self.dir.path().join("envoy-2.log");
         let new = Process::start(&mut command, &log, self.port);
         std::mem::replace(&mut self.envoy, new)
+    }
+
+    /// Edits one of Envoy's files, as a hand that slips would.
+    pub fn edit(&self, name: &str, change: impl Fn(&str) -> String) {
+        edit(&self.dir.path().join("envoy").join(name), change);
     }
 
     fn bootstrap(&self) -> PathBuf {
@@ -222,6 +232,14 @@ impl Egress {
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("envoy.log")).unwrap()
     }
+}
+
+/// Replaces a file at once, which is what Envoy watches for.
+fn edit(path: &Path, change: impl Fn(&str) -> String) {
+    let text = fs::read_to_string(path).unwrap();
+    let beside = path.with_extension("edited");
+    fs::write(&beside, change(&text)).unwrap();
+    fs::rename(&beside, path).unwrap();
 }
 
 fn write_config<'a>(

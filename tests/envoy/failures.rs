@@ -89,7 +89,8 @@ fn with_every_breaker_open_nothing_leaves() {
     let egress = Egress::new(2, &sticky("10m", breaker));
     // The proxies are well and reachable: only their breakers keep requests from them.
     for _ in 0..2 {
-        let answer = egress.ask(&egress.http(HOSTS[0], "/broken"), &[]);
+        // One that is sent once.
+        let answer = egress.ask(&egress.http(HOSTS[0], "/broken"), &["-d", "x"]);
         assert!(answer.body.contains("nginx"), "{answer:?}");
     }
     let sent = egress.stat("cluster.remora.upstream_rq_total");
@@ -114,6 +115,8 @@ fn with_every_breaker_open_nothing_leaves() {
     assert!(said.contains("retry-after: "), "{said}");
     let after = egress.stat("cluster.remora.upstream_rq_total");
     assert_eq!(after, sent, "a request was sent past the breakers");
+    let exhausted = "remora_acquires_total{result=\"exhausted\"}";
+    until("refusals are counted", || egress.metric(exhausted) == 10);
 }
 
 #[test]
@@ -147,6 +150,20 @@ fn of_both_workers_requests_one_alone_probes_and_success_closes() {
         let metric = format!("remora_breaker_transitions_total{{change=\"{change}\"}}");
         until(change, || egress.metric(&metric) == 1);
     }
+}
+
+#[test]
+fn a_probe_that_fails_opens_the_breaker_again() {
+    let tables = "[breaker]\nopen_threshold = 1\nhalf_open_after = \"2s\"";
+    let egress = Egress::new(1, tables);
+    let changed = |change: &str, times: u64| {
+        egress.ask(&egress.http(HOSTS[0], "/broken"), &[]);
+        let metric = format!("remora_breaker_transitions_total{{change=\"{change}\"}}");
+        until(change, || egress.metric(&metric) == times);
+    };
+    changed("opened", 1);
+    thread::sleep(Duration::from_millis(2_100));
+    changed("reopened", 1);
 }
 
 #[test]
@@ -225,15 +242,28 @@ fn after_a_panic_in_the_filter_requests_are_served_again() {
     let trapping = remora_artifacts::TRAPPING_ENVOY_FILTER;
     let egress = Egress::with_module(2, &sticky("10m", ""), trapping);
     let before = egress.exit(HOSTS[0]);
+    let sent = egress.stat("cluster.remora.upstream_rq_total");
     let answer = egress.ask("http://trap.example/", &[]);
-    assert!(answer.status >= 500 || answer.status == 0, "{answer:?}");
+    assert_eq!((answer.status, &*answer.body), (503, ""), "{answer:?}");
+    let after = egress.stat("cluster.remora.upstream_rq_total");
+    assert_eq!(after, sent, "it was sent past the filter");
     // What is bound lives in shared data, not in the VM that is gone. The worker that lost its VM refuses
     // requests until it has a new one; twenty in a row meet both workers.
+    let mut served = 0;
     until("both workers serve again", || {
         (0..20).all(|_| {
             let answer = egress.ask(&egress.http(HOSTS[0], "/"), &[]);
-            answer.status == 200 && answer.body == before
+            match answer.status {
+                200 => {
+                    served += 1;
+                    assert_eq!(answer.body, before);
+                }
+                _ => assert_eq!((answer.status, &*answer.body), (503, ""), "{answer:?}"),
+            }
+            answer.status == 200
         })
     });
+    let all = egress.stat("cluster.remora.upstream_rq_total");
+    assert_eq!(all, sent + served, "one was sent past the filter");
     assert!(egress.log().contains("asked to trap"));
 }

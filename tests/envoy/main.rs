@@ -7,11 +7,13 @@
 mod configuration;
 mod egress;
 mod failures;
+mod faulty;
 mod keep_alive;
 mod memory;
 mod pool;
 mod resizing;
 mod restarts;
+mod retries;
 mod sessions;
 mod upstreams;
 

@@ -1,7 +1,8 @@
 //! What an operator sees and changes while Envoy runs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -70,16 +71,25 @@ fn a_pool_that_changes_under_load_fails_no_request() {
     let tables = "[client]\nsession_header = \"x-session-id\"\n[sticky]\nmode = \"domain\"\n";
     let egress = Egress::new(3, tables);
     let over = AtomicBool::new(false);
+    let removed = Mutex::new(Vec::new());
     let served = thread::scope(|scope| {
         let clients: Vec<_> = (0..8)
             .map(|i| {
-                let (egress, over) = (&egress, &over);
+                let (egress, over, removed) = (&egress, &over, &removed);
                 scope.spawn(move || {
                     let mut client = Client::connect(egress, HOSTS[i]);
                     let mut served = 0;
+                    let mut exits = HashMap::new();
                     while !over.load(Ordering::Relaxed) {
-                        let (status, body) = client.get("/", &format!("{}", served % 20));
+                        let session = served % 20;
+                        let (status, body) = client.get("/", &session.to_string());
                         assert_eq!(status, 200, "{body}");
+                        if let Some(was) = exits.insert(session, body.clone())
+                            && was != body
+                        {
+                            let removed = removed.lock().unwrap();
+                            assert!(removed.contains(&was), "{was} had never gone");
+                        }
                         served += 1;
                     }
                     served
@@ -88,6 +98,7 @@ fn a_pool_that_changes_under_load_fails_no_request() {
             .collect();
         for last in [11, 12, 13, 11] {
             let gone = format!("127.0.0.{last}");
+            removed.lock().unwrap().push(gone.clone());
             egress.repool(|exit| exit.ip != gone);
             egress.repool(|_| true);
         }

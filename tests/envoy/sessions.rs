@@ -87,6 +87,10 @@ fn simultaneous_first_requests_at_two_workers_never_split_a_session() {
     }
     assert!(!egress.by_worker().contains(&0), "{:?}", egress.by_worker());
     assert_eq!(exits.len(), 3, "sessions take turns");
+    let adopted = "remora_acquires_total{result=\"adopted\"}";
+    until("a race was lost, and said so", || {
+        egress.metric(adopted) > 0
+    });
 }
 
 #[test]
@@ -139,6 +143,16 @@ fn what_is_between_client_and_filter_stays_there() {
     let answer = egress.ask(&url, &options);
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(answer.body.starts_with("[] "), "{answer:?}");
+}
+
+#[test]
+fn words_in_a_user_name_name_no_session() {
+    let egress = Egress::new(3, &sticky("10m", ""));
+    let exit = egress.exit(HOSTS[0]);
+    for user in ["alice-session-1:pw", "alice-session-2-tag-de:pw"] {
+        let answer = egress.ask(&egress.http(HOSTS[0], "/"), &["-U", user]);
+        assert_eq!((answer.status, &answer.body), (200, &exit), "{user}");
+    }
 }
 
 #[test]

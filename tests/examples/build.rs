@@ -19,9 +19,10 @@ fn limits() -> Limits {
 }
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    // Compiled as a stranger's would be, within the memory that is usual; JavaScript takes longer than is usual.
+    // Compiled as a stranger's would be, within the memory that is usual; JavaScript takes longer than is usual, and
+    // longer still on processors that have other things to do.
     let compiler = Compiler {
-        timeout: Duration::from_secs(300),
+        timeout: Duration::from_secs(900),
         ..Compiler::new(env!("CARGO_BIN_EXE_remora-compile"))
     };
     let cache = CodeCache {

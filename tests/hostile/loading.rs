@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use remora_host::{CodeCache, Compiler, PluginError, Runtime, RuntimeConfig};
 
-use super::alone;
 use super::endless::endless;
 use super::guest::Guest;
+use super::neighbour::Neighbour;
+use super::{alone, resident};
 
 /// A runtime with little room, since each sets its address space aside.
 fn runtime(cache: Option<CodeCache>) -> Result<Runtime, PluginError> {
@@ -28,6 +29,19 @@ fn compiler(timeout: Duration, memory: u64) -> Compiler {
     }
 }
 
+/// Runs it next to a tenant that is to see nothing of it; what it takes it gives back.
+fn beside_a_neighbour(f: impl FnOnce()) {
+    let neighbour = Neighbour::new();
+    let before = resident() >> 10;
+    let seen = neighbour.during(f);
+    let after = resident() >> 10;
+    println!("the neighbour: {seen}; resident: {before} MiB before, {after} MiB after");
+    assert!(
+        after < before + 64,
+        "{before} MiB before, {after} MiB after"
+    );
+}
+
 #[test]
 fn a_file_that_is_no_plugin_is_a_configuration_error() {
     let _alone = alone();
@@ -43,12 +57,29 @@ fn a_file_that_is_no_plugin_is_a_configuration_error() {
         ("corrupt", corrupt),
         ("a module", wat::parse_str("(module)").unwrap()),
     ];
-    let runtime = runtime(None).unwrap();
-    for (what, bytes) in files {
-        let error = runtime.load(&bytes).unwrap_err();
-        assert!(matches!(error, PluginError::Compile(_)), "{what}: {error}");
-        assert!(error.to_string().len() < 1_000, "{what}: {error}");
-    }
+    beside_a_neighbour(|| {
+        let runtime = runtime(None).unwrap();
+        for (what, bytes) in files {
+            let error = runtime.load(&bytes).unwrap_err();
+            assert!(matches!(error, PluginError::Compile(_)), "{what}: {error}");
+            assert!(error.to_string().len() < 1_000, "{what}: {error}");
+        }
+    });
+}
+
+#[test]
+fn a_component_of_another_world_is_a_configuration_error() {
+    let _alone = alone();
+    let wants_files = r#"(component (import "wasi:filesystem/types@0.2.0" (instance)))"#;
+    let components = ["(component)", wants_files].map(|text| wat::parse_str(text).unwrap());
+    beside_a_neighbour(|| {
+        let runtime = runtime(None).unwrap();
+        let [exports_nothing, wants_files] = components.map(|c| runtime.load(&c).unwrap_err());
+        let world = matches!(exports_nothing, PluginError::World(_));
+        assert!(world, "{exports_nothing}");
+        let wanted = PluginError::Imports(vec!["wasi:filesystem/types@0.2.0".into()]);
+        assert_eq!(wants_files, wanted);
+    });
 }
 
 #[test]
@@ -57,12 +88,14 @@ fn a_component_of_200_mb_is_refused_before_it_is_read() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("huge.wasm");
     File::create(&path).unwrap().set_len(200 << 20).unwrap();
-    let error = runtime(None).unwrap().load_file(&path).unwrap_err();
-    let expected = PluginError::TooLarge {
-        size: 200 << 20,
-        limit: RuntimeConfig::default().component_size,
-    };
-    assert_eq!(error, expected);
+    beside_a_neighbour(|| {
+        let error = runtime(None).unwrap().load_file(&path).unwrap_err();
+        let expected = PluginError::TooLarge {
+            size: 200 << 20,
+            limit: RuntimeConfig::default().component_size,
+        };
+        assert_eq!(error, expected);
+    });
 }
 
 #[test]
@@ -75,16 +108,54 @@ fn a_component_that_takes_long_to_compile_is_given_up() {
     };
     let runtime = runtime(Some(cache)).unwrap();
     let component = endless();
-    let start = Instant::now();
-    let error = runtime.load(&component).unwrap_err();
-    let limit = Duration::from_secs(1);
-    assert_eq!(error, PluginError::CompileTime { limit });
-    println!(
-        "{} bytes, given up after {:?}",
-        component.len(),
-        start.elapsed()
-    );
-    assert!(start.elapsed() < Duration::from_secs(20));
+    beside_a_neighbour(|| {
+        let start = Instant::now();
+        let error = runtime.load(&component).unwrap_err();
+        let limit = Duration::from_secs(1);
+        assert_eq!(error, PluginError::CompileTime { limit });
+        println!(
+            "{} bytes, given up after {:?}",
+            component.len(),
+            start.elapsed()
+        );
+        assert!(start.elapsed() < Duration::from_secs(20));
+    });
+}
+
+/// How nice a child of this process is that runs this program.
+fn niceness(program: &str) -> Option<i64> {
+    let me = std::process::id().to_string();
+    let processes = fs::read_dir("/proc").unwrap();
+    processes.flatten().find_map(|process| {
+        let stat = fs::read_to_string(process.path().join("stat")).ok()?;
+        // The name may hold anything.
+        let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
+        let mut fields = rest.split(' ').skip(1);
+        let parent = fields.next()?;
+        let nice = fields.nth(14)?.parse().ok()?;
+        (name == program && parent == me).then_some(nice)
+    })
+}
+
+#[test]
+fn a_compiler_comes_after_requests_and_not_after_everything() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let cache = CodeCache {
+        directory: directory.path().join("code"),
+        compiler: Some(compiler(Duration::from_secs(2), 1 << 30)),
+    };
+    let runtime = runtime(Some(cache)).unwrap();
+    let component = endless();
+    std::thread::scope(|scope| {
+        let compiling = scope.spawn(|| runtime.load(&component).unwrap_err());
+        let mut seen = None;
+        while !compiling.is_finished() {
+            seen = niceness("remora-compile").or(seen);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(seen, Some(10));
+    });
 }
 
 #[test]
@@ -95,8 +166,11 @@ fn a_compiler_that_takes_too_much_memory_is_given_up() {
         directory: directory.path().join("code"),
         compiler: Some(compiler(Duration::from_secs(60), 32 << 20)),
     };
-    let error = runtime(Some(cache)).unwrap().load(&endless()).unwrap_err();
-    assert!(error.to_string().contains("33554432 bytes"), "{error}");
+    let component = endless();
+    beside_a_neighbour(|| {
+        let error = runtime(Some(cache)).unwrap().load(&component).unwrap_err();
+        assert!(error.to_string().contains("33554432 bytes"), "{error}");
+    });
 }
 
 #[test]

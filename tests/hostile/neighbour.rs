@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use remora_host::session::StickyPolicy;
-use remora_host::{Proxy, ProxyConfig, ProxyManager};
+use remora_host::{Proxy, ProxyConfig, ProxyInfo, ProxyManager};
 use uuid::Uuid;
 
 use super::block_on;
@@ -57,6 +57,10 @@ impl Neighbour {
             bound: handle.proxy_id(),
             manager,
         }
+    }
+
+    pub fn proxies(&self) -> Vec<ProxyInfo> {
+        block_on(self.manager.proxies()).unwrap()
     }
 
     /// What it sees while something else goes on. It gets no error and stays on its proxy, or this panics.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use remora_core::MAX_KEY_LEN;
 use remora_host::session::StickyPolicy;
 use remora_host::storage::{Degrading, RemoteStorage};
 use remora_host::{
@@ -90,6 +91,35 @@ fn a_plugin_that_loops_lets_other_tasks_run_until_its_time_is_up() {
         let error = asked.await.unwrap().unwrap_err().to_string();
         assert!(error.contains("it ran longer than a call may"), "{error}");
     });
+}
+
+#[test]
+fn a_plugin_that_asks_for_a_key_that_is_none_is_ended_before_the_storage_is_asked() {
+    let server = Server::new();
+    // None, one byte too many, and bytes that are no printable ASCII: what is at 0 is zeroes.
+    for (at, length) in [(256, 0), (65_536, MAX_KEY_LEN + 1), (0, 3)] {
+        let key = format!("(i32.const {at}) (i32.const {length})");
+        let load = format!("(call $load (i32.const 0) {key} (i32.const 4096))");
+        let exchange = format!("(call $exchange {key})");
+        for call in [load, exchange] {
+            let fill = "(memory.fill (i32.const 65536) (i32.const 97) (i32.const 1000))";
+            let guest = Guest {
+                acquire: format!("{fill} {call}").leak(),
+                ..Guest::default()
+            };
+            let plugin = Plugin::from_bytes(&guest.component()).unwrap();
+            RUNTIME.block_on(async {
+                let here = ProxyManager::builder().plugin(plugin.clone());
+                let there = builder(open(&server.url("")), Duration::from_secs(60)).plugin(plugin);
+                for builder in [here, there] {
+                    let manager = with_proxies(builder).await;
+                    let error = manager.acquire_proxy().await.unwrap_err().to_string();
+                    let refused = format!("a storage key of {length} bytes");
+                    assert!(error.contains(&refused), "{call}: {error}");
+                }
+            });
+        }
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use remora_host::storage::{
     Blocking, Cell, Degrading, Exchange, Storage, StorageError, Table, conformance,
@@ -213,6 +213,109 @@ fn a_server_without_room_says_so_and_still_answers() {
     assert_eq!(store.load(Table::Sessions, "key"), Ok(Some(value)));
     server.cli(&["CONFIG", "SET", "maxmemory", "0"]);
     put(&store, Table::Sessions, "more", value);
+}
+
+/// What a process sees of a server that answers, but takes no changes while `fault` is on.
+fn takes_no_changes(fault: &[&str], end: &[&str]) {
+    let server = Server::new();
+    let redis = open(&server.url(""));
+    let store = Blocking::new(redis.clone(), RUNTIME.handle().clone());
+    put(&store, Table::Sessions, "key", cell(1, LATER));
+    server.cli(fault);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(3) {
+        let new = cell(1, LATER);
+        let refused = store.compare_exchange(Table::Sessions, "more", None, Some(&new));
+        assert_eq!(refused, Err(StorageError::Unavailable), "{fault:?}");
+        assert!(redis.health().is_failing(), "{fault:?}");
+    }
+    // Every outage is said once, and its end, too.
+    assert_eq!(redis.health().failures(), 1, "{fault:?}");
+    server.cli(end);
+    // Nobody has to change anything for that.
+    until("it is known to take changes again", || {
+        !redis.health().is_failing()
+    });
+    put(&store, Table::Sessions, "more", cell(1, LATER));
+    assert_eq!(redis.health().failures(), 1, "{fault:?}");
+}
+
+#[test]
+fn a_server_that_has_become_a_replica_is_failing_until_it_takes_changes() {
+    takes_no_changes(
+        &["REPLICAOF", "127.0.0.1", "1"],
+        &["REPLICAOF", "NO", "ONE"],
+    );
+}
+
+#[test]
+fn a_server_without_enough_replicas_is_failing_until_it_takes_changes() {
+    let replicas = |n| ["CONFIG", "SET", "min-replicas-to-write", n];
+    takes_no_changes(&replicas("1"), &replicas("0"));
+}
+
+#[test]
+fn a_server_that_takes_no_changes_is_known_before_anybody_asks_for_one() {
+    let server = Server::new();
+    let redis = open(&server.url(""));
+    let store = Blocking::new(redis.clone(), RUNTIME.handle().clone());
+    put(&store, Table::Sessions, "key", cell(1, LATER));
+    server.cli(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    until("it is looked at", || redis.health().is_failing());
+    // What is there can be read as before.
+    let held = store.load(Table::Sessions, "key");
+    assert_eq!(held, Ok(Some(cell(1, LATER))));
+}
+
+#[test]
+fn what_a_replica_holds_is_not_read() {
+    let server = Server::new();
+    let redis = open(&server.url(""));
+    let store = Blocking::new(redis.clone(), RUNTIME.handle().clone());
+    put(&store, Table::Sessions, "key", cell(1, LATER));
+    server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    until("it is looked at", || redis.health().is_failing());
+    let held = store.load(Table::Sessions, "key");
+    assert_eq!(held, Err(StorageError::Unavailable));
+}
+
+#[test]
+fn a_change_that_a_user_may_not_make_is_failing_until_he_may() {
+    let server = Server::new();
+    let redis = open(&server.url(""));
+    let store = Blocking::new(redis.clone(), RUNTIME.handle().clone());
+    put(&store, Table::Sessions, "key", cell(1, LATER));
+    server.cli(&["ACL", "SETUSER", "default", "-zadd"]);
+    let new = cell(1, LATER);
+    let refused = store.compare_exchange(Table::Sessions, "more", None, Some(&new));
+    assert_eq!(refused, Err(StorageError::Unavailable));
+    // Longer than it takes to look.
+    thread::sleep(Duration::from_millis(2_500));
+    assert!(redis.health().is_failing());
+    server.cli(&["ACL", "SETUSER", "default", "+zadd"]);
+    put(&store, Table::Sessions, "another", new);
+    assert!(!redis.health().is_failing());
+    assert_eq!(redis.health().failures(), 1);
+}
+
+#[test]
+fn a_process_that_may_go_on_alone_joins_in_again_when_changes_are_taken() {
+    let server = Server::new();
+    let redis = open(&server.url(""));
+    let degrading = Arc::new(Degrading::new(redis, RUNTIME.handle().clone()));
+    let store = Blocking::new(degrading.clone(), RUNTIME.handle().clone());
+    put(&store, Table::Sessions, "key", cell(1, LATER));
+    server.cli(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    for key in ["a", "b", "c"] {
+        put(&store, Table::Sessions, key, cell(2, LATER));
+        // Longer than it takes to look.
+        thread::sleep(Duration::from_millis(400));
+        assert!(degrading.health().is_failing());
+    }
+    assert_eq!(degrading.health().failures(), 1);
+    server.cli(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    until("it joins in again", || !degrading.health().is_failing());
+    assert_eq!(store.load(Table::Sessions, "a"), Ok(None));
 }
 
 #[test]

@@ -2,27 +2,33 @@
 //!
 //! A lease that is never released must not count for ever. So leases are counted by the window of
 //! time they began in, one lease deadline long, and only the present and the previous window count: a
-//! lost lease is forgotten after two.
+//! lost lease is forgotten after two. Windows of another length have other numbers: after the lease deadline has
+//! changed, counting begins anew.
 
 use crate::storage::{Cell, Step, Storage, StorageError, Table, update};
 
 /// The counts of one proxy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
+    /// How long a window is, in milliseconds.
+    length: u64,
     window: u64,
     present: u64,
     previous: u64,
 }
 
 impl Counts {
-    /// The counts as seen from `window`.
-    fn at(self, window: u64) -> Self {
+    /// The counts as seen at `now`, in windows of this length.
+    fn at(self, now: u64, length: u64) -> Self {
+        let window = now / length;
         let previous = match window.saturating_sub(self.window) {
+            _ if self.length != length => 0,
             0 => return self,
             1 => self.present,
             _ => 0,
         };
         Self {
+            length,
             window,
             present: 0,
             previous,
@@ -31,8 +37,9 @@ impl Counts {
 
     fn decode(cell: Option<&Cell>) -> Self {
         cell.map_or_else(Self::default, |cell| {
-            let [window, present, previous, ..] = cell.words;
+            let [window, present, previous, length, ..] = cell.words;
             Self {
+                length,
                 window,
                 present,
                 previous,
@@ -40,10 +47,16 @@ impl Counts {
         })
     }
 
-    fn encode(self, window_ms: u64) -> Cell {
+    fn encode(self) -> Cell {
+        let Self {
+            length,
+            window,
+            present,
+            previous,
+        } = self;
         Cell {
-            words: [self.window, self.present, self.previous, 0, 0, 0],
-            expires_at: self.window.saturating_add(2).saturating_mul(window_ms),
+            words: [window, present, previous, length, 0, 0],
+            expires_at: window.saturating_add(2).saturating_mul(length),
         }
     }
 }
@@ -56,7 +69,7 @@ pub(crate) fn count<S: Storage>(
     window_ms: u64,
 ) -> Result<u64, StorageError> {
     let cell = storage.load(Table::InFlight, proxy)?;
-    let counts = Counts::decode(cell.as_ref()).at(now / window_ms);
+    let counts = Counts::decode(cell.as_ref()).at(now, window_ms);
     Ok(counts.present.saturating_add(counts.previous))
 }
 
@@ -98,8 +111,8 @@ fn change<S: Storage>(
     apply: impl Fn(&mut Counts),
 ) -> Result<(), StorageError> {
     update(storage, Table::InFlight, proxy, |cell| {
-        let mut counts = Counts::decode(cell).at(now / window_ms);
+        let mut counts = Counts::decode(cell).at(now, window_ms);
         apply(&mut counts);
-        Ok(Step::Set(Some(counts.encode(window_ms)), ()))
+        Ok(Step::Set(Some(counts.encode()), ()))
     })
 }

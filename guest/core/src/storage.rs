@@ -108,7 +108,7 @@ pub struct Page {
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum StorageError {
-    /// The back end cannot be reached or did not answer in time.
+    /// The back end cannot be reached, did not answer in time, or takes no changes now.
     Unavailable,
     /// The back end has no room left.
     Full,
@@ -121,7 +121,9 @@ pub enum StorageError {
 impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Unavailable => "the storage cannot be reached or did not answer in time",
+            Self::Unavailable => {
+                "the storage cannot be reached, did not answer in time, or takes no changes"
+            }
             Self::Full => "the storage has no room left",
             Self::Corrupt => "a stored value is not one that this version wrote",
             Self::Contended => "an entry changed under every attempt to change it",

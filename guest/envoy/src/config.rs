@@ -12,6 +12,9 @@ use remora_core::{
 use serde::Deserialize;
 use serde::de::Deserializer;
 
+/// `timeouts.connect` where nothing is said.
+const CONNECT_MS: u64 = 10_000;
+
 /// What the filter is told.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +34,9 @@ pub struct PluginConfig {
     /// As in `remora.toml`.
     #[serde(default)]
     pub retry: RetryFields,
+    /// As in `remora.toml`.
+    #[serde(default)]
+    pub timeouts: TimeoutFields,
     /// As in `remora.toml`.
     #[serde(default)]
     pub client: ClientFields,
@@ -125,6 +131,14 @@ impl Default for RetryFields {
     }
 }
 
+/// `timeouts`: the one that Envoy does not enforce itself.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct TimeoutFields {
+    pub connect: Option<Time>,
+}
+
 /// `client`
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -146,9 +160,6 @@ pub struct ProxyFields {
     /// As in `remora.toml`.
     #[serde(default = "one")]
     pub weight: u32,
-    /// As in `remora.toml`.
-    #[serde(default)]
-    pub tags: Vec<String>,
 }
 
 impl fmt::Debug for ProxyFields {
@@ -198,6 +209,8 @@ pub struct Checked {
     pub verdicts: Verdicts,
     /// On how many more proxies a request may be tried.
     pub attempts: u32,
+    /// How long a proxy may take to open a tunnel, in milliseconds.
+    pub connect_ms: u64,
     /// The header that carries the client's session id.
     pub session_header: Option<String>,
 }
@@ -259,6 +272,7 @@ impl PluginConfig {
             core: self.core(),
             verdicts: self.outcome.verdicts()?,
             attempts: self.retry.attempts,
+            connect_ms: self.timeouts.connect.map_or(CONNECT_MS, Time::ms),
             session_header: self.client.session_header.map(|h| h.to_ascii_lowercase()),
             pool: self.proxy.into_iter().map(ProxyFields::spec).collect(),
             addresses,
@@ -316,7 +330,8 @@ impl ProxyFields {
         ProxySpec {
             id: self.id,
             weight: self.weight,
-            tags: self.tags,
+            // No request to Envoy asks for any.
+            tags: Vec::new(),
         }
     }
 
@@ -380,13 +395,14 @@ mod tests {
     fn times_and_names_are_those_of_the_toml() {
         let read = with(
             r#""sticky":{"mode":"domain","ttl":"10m","override":[{"match":"*.a.example","mode":"disabled"}]},
+               "timeouts":{"connect":"3s"},
                "rotation":{"strategy":"weighted"},"breaker":{"half_open_after":"2s"},"#,
         )
         .unwrap();
         assert_eq!(read.core.sticky.ttl_ms, 600_000);
         assert_eq!(read.core.breaker.half_open_after_ms, 2_000);
         assert_eq!(read.core.strategy, StrategyKind::Weighted);
-        assert_eq!(read.attempts, 2);
+        assert_eq!((read.attempts, read.connect_ms), (2, 3_000));
         assert_eq!(read.addresses[0].1.to_string(), "192.0.2.1:3128");
     }
 

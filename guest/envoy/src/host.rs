@@ -66,6 +66,11 @@ pub(crate) fn respond(status: u32, headers: Vec<(&str, &str)>, body: &str) {
     let _ = hostcalls::send_http_response(status, headers, Some(body.as_bytes()));
 }
 
+/// Speaks of this stream from now on, until the callback ends. `false` when it is over.
+pub(crate) fn enter(context: u32) -> bool {
+    hostcalls::set_effective_context(context).is_ok()
+}
+
 pub(crate) fn counter(name: &str) -> Option<u32> {
     hostcalls::define_metric(MetricType::Counter, name).ok()
 }

@@ -23,7 +23,15 @@ pub const VIA_UPSTREAM: &str = "via_upstream";
 /// Envoy's names for a connection that ended before the head of the response.
 const RESET_EARLY: &str = "upstream_reset_before";
 
+/// The name of what `remora envoy` puts in the place of a 407.
+const CHALLENGED: &str = "upstream_refuses_credentials";
+
 impl Logged<'_> {
+    /// Whether the target may have caused a failure as well.
+    pub fn may_be_the_targets(&self) -> bool {
+        self.ending().may_be_the_targets()
+    }
+
     /// The outcome of a request to `host`.
     pub fn outcome(&self, verdicts: &Verdicts, host: &str) -> Outcome {
         self.ending().outcome(verdicts, host)
@@ -65,6 +73,10 @@ impl Logged<'_> {
             return Ending::Unreachable;
         }
         match details {
+            CHALLENGED if self.tunnel => Ending::Refused(407),
+            CHALLENGED => Ending::Response(407, Origin::Either),
+            // No answer to CONNECT, and nothing else that could be late: by the filter's limit, or Envoy's for what is idle.
+            _ if self.tunnel && !opened && matches!(self.status, 408 | 504) => Ending::Timeout,
             "stream_idle_timeout" if self.status != 504 => Ending::Client,
             "stream_idle_timeout" | "response_timeout" | "upstream_per_try_timeout" => {
                 Ending::Timeout
@@ -100,6 +112,40 @@ mod tests {
         assert_eq!(plain(404, VIA_UPSTREAM), Outcome::Success);
         assert_eq!(plain(403, VIA_UPSTREAM), Outcome::Blocked);
         assert_eq!(plain(502, VIA_UPSTREAM), Outcome::Failure);
+    }
+
+    #[test]
+    fn a_proxy_that_could_be_talked_to_may_have_failed_because_of_the_target() {
+        for (status, details, targets) in [
+            (503, VIA_UPSTREAM, true),
+            (504, "upstream_per_try_timeout", true),
+            (
+                503,
+                "upstream_reset_before_response_started{connection_termination}",
+                true,
+            ),
+            (
+                503,
+                "upstream_reset_before_response_started{remote_connection_failure|a}",
+                false,
+            ),
+            (
+                503,
+                "upstream_reset_before_response_started{connection_timeout}",
+                false,
+            ),
+            (502, CHALLENGED, true),
+        ] {
+            let ending = Logged {
+                status,
+                details,
+                tunnel: false,
+                sent: false,
+                received: false,
+            };
+            assert_eq!(ending.may_be_the_targets(), targets, "{details}");
+        }
+        assert_eq!(plain(502, CHALLENGED), Outcome::Failure);
     }
 
     #[test]
@@ -178,5 +224,9 @@ mod tests {
         assert_eq!(ended(garbled, 502, false, false), Outcome::Failure);
         assert_eq!(ended(VIA_UPSTREAM, 404, false, false), Outcome::Failure);
         assert_eq!(ended(VIA_UPSTREAM, 403, false, false), Outcome::Blocked);
+        // No answer at all.
+        assert_eq!(ended("", 504, false, false), Outcome::Failure);
+        let idle = "stream_idle_timeout";
+        assert_eq!(ended(idle, 408, true, false), Outcome::Failure);
     }
 }

@@ -24,6 +24,10 @@ const TICK: Duration = Duration::from_secs(1);
 /// How many slots are counted with each tick.
 const COUNTED: u32 = 1_024;
 
+/// What a client hears whose tunnel did not come about in time: the same as from the gateway.
+const SILENT: &str = "remora: the upstream proxy did not open the tunnel in time\n";
+const SILENT_STATUS: &str = "remora;error=connection_timeout;details=\"the upstream proxy did not open the tunnel in time\"";
+
 /// What the streams of one configuration share.
 pub(crate) struct Plugin {
     engine: RefCell<Engine<SlotTable<Shared>>>,
@@ -38,6 +42,15 @@ pub(crate) struct Plugin {
     /// The latest time seen: it never goes back (rule 12).
     latest: Cell<u64>,
     counting: Cell<Counting>,
+    connect_ms: u64,
+    unanswered: RefCell<Vec<Unanswered>>,
+}
+
+/// A tunnel whose proxy has not answered, as far as is known.
+struct Unanswered {
+    context: u32,
+    since: u64,
+    due: u64,
 }
 
 /// How far the count of sessions has come.
@@ -73,6 +86,8 @@ impl Plugin {
             metrics: Metrics::new(),
             latest: Cell::new(0),
             counting: Cell::default(),
+            connect_ms: checked.connect_ms,
+            unanswered: RefCell::default(),
         })
     }
 
@@ -94,7 +109,10 @@ impl Plugin {
         let mut engine = self.engine.borrow_mut();
         let decided = engine.permit(now, request)?;
         let permit = decided.permit;
-        let fallbacks = engine.fallbacks(now, request, &permit, self.attempts)?;
+        // The lease is there, and nobody but this request would give it back: better without fallbacks than not at all.
+        let fallbacks = engine
+            .fallbacks(now, request, &permit, self.attempts)
+            .unwrap_or_default();
         // Every proxy of the pool has an address: the configuration was checked.
         let list = self.addresses.list(&permit.proxy, &fallbacks);
         let list = list.ok_or(StorageError::Corrupt)?;
@@ -107,8 +125,15 @@ impl Plugin {
         Ok((leased, list))
     }
 
-    /// Takes a lease back. `served`: the address that Envoy tried last.
-    pub(crate) fn release(&self, leased: &Leased, served: Option<&str>, outcome: Outcome) {
+    /// Takes a lease back. `served`: the address that Envoy tried last. `in_doubt`: the target may have caused a
+    /// failure as well.
+    pub(crate) fn release(
+        &self,
+        leased: &Leased,
+        served: Option<&str>,
+        outcome: Outcome,
+        in_doubt: bool,
+    ) {
         self.shared.begin();
         let place = served.and_then(|at| self.addresses.place(at, &leased.fallbacks));
         let (permit, key) = (&leased.permit, &*leased.key);
@@ -118,6 +143,12 @@ impl Plugin {
                 let served = *served;
                 // One lease, one release: it is its own proxy that failed.
                 self.metrics.released(Outcome::Failure);
+                // The last one is the second at least that failed like that: most likely it is the target. What those
+                // on the way met, nobody says; one broken target must not open all breakers.
+                let (passed, outcome) = match outcome {
+                    Outcome::Failure if in_doubt => (&[][..], Outcome::Blocked),
+                    outcome => (passed, outcome),
+                };
                 let detour = Detour { passed, served };
                 let detoured = engine.detour(self.now(), permit, key, detour, outcome);
                 detoured.map(|detoured| {
@@ -166,6 +197,44 @@ impl Plugin {
             }
         }
         self.counting.set(Counting { next, live });
+        self.end_silent_tunnels(now);
+    }
+
+    /// A tunnel begins.
+    pub(crate) fn awaits_answer(&self, context: u32) {
+        // Its lease has just asked for the time.
+        let since = self.latest.get();
+        self.unanswered.borrow_mut().push(Unanswered {
+            context,
+            since,
+            due: since + self.connect_ms,
+        });
+    }
+
+    /// Envoy's limits begin with the end of a request, and a CONNECT has none: so a proxy that accepts and stays
+    /// silent would hold a tunnel until it is idle for too long.
+    fn end_silent_tunnels(&self, now: u64) {
+        self.unanswered.borrow_mut().retain_mut(|tunnel| {
+            if now < tunnel.due {
+                return true;
+            }
+            let code = ["response", "code"];
+            if !host::enter(tunnel.context) || host::number(&code).is_some_and(|code| code > 0) {
+                return false;
+            }
+            // Each proxy that Envoy has tried for it had its own time.
+            let tries = host::number(&["upstream", "request_attempt_count"]);
+            tunnel.due = tunnel.since + tries.unwrap_or(1).max(1) * self.connect_ms;
+            if now < tunnel.due {
+                return true;
+            }
+            let headers = vec![
+                ("content-type", "text/plain; charset=utf-8"),
+                ("proxy-status", SILENT_STATUS),
+            ];
+            host::respond(504, headers, SILENT);
+            false
+        });
     }
 }
 
@@ -198,8 +267,8 @@ impl RootContext for Root {
         }
     }
 
-    fn create_http_context(&self, _id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream::new(self.plugin.clone())))
+    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream::new(id, self.plugin.clone())))
     }
 
     fn get_type(&self) -> Option<ContextType> {

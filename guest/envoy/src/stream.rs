@@ -13,6 +13,8 @@ use crate::refusal::Reply;
 use crate::steering::HEADER;
 
 pub(crate) struct Stream {
+    /// Envoy's number for it.
+    id: u32,
     plugin: Option<Rc<Plugin>>,
     leased: Option<Leased>,
     target: String,
@@ -20,8 +22,9 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(plugin: Option<Rc<Plugin>>) -> Self {
+    pub(crate) fn new(id: u32, plugin: Option<Rc<Plugin>>) -> Self {
         Self {
+            id,
             plugin,
             leased: None,
             target: String::new(),
@@ -67,6 +70,9 @@ impl HttpContext for Stream {
         match self.acquire(&plugin) {
             Ok(list) => {
                 host::set_request_header(HEADER, &list);
+                if self.tunnel {
+                    plugin.awaits_answer(self.id);
+                }
                 Action::Continue
             }
             Err(error) => {
@@ -104,6 +110,11 @@ impl HttpContext for Stream {
         } else {
             host::text(&["upstream", "address"])
         };
-        plugin.release(&leased, served.as_deref(), outcome);
+        plugin.release(
+            &leased,
+            served.as_deref(),
+            outcome,
+            logged.may_be_the_targets(),
+        );
     }
 }

@@ -25,6 +25,7 @@ pub use build::BuildError;
 pub(crate) use build::{field, own_plugin};
 pub use envoy::EnvoyFields;
 pub use file::{Breaker, File, Override, ProxyEntry, Rotation, Sticky};
+pub(crate) use parse::unknown;
 pub(crate) use serving::Format;
 pub use serving::{
     ClientFields, LimitFields, LogFields, OutcomeFields, OutcomeOverride, RetryFields, Secret,

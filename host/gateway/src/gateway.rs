@@ -21,6 +21,7 @@ use crate::client::Wishes;
 use crate::forward;
 use crate::metrics::Metrics;
 use crate::outgoing::Outgoing;
+use crate::record::Record;
 use crate::reply;
 use crate::store::Store;
 use crate::tenants::Place;
@@ -59,6 +60,7 @@ pub struct Gateway {
     requests: AtomicU64,
     decides: bool,
     store: Arc<Store>,
+    record: Option<Record>,
     /// The proxies that a file has put into the pool; what an operator has added is not among them.
     owned: Mutex<HashSet<Uuid>>,
     /// Whether a change has not come to its end: the pool may be as no file says.
@@ -90,6 +92,7 @@ impl Gateway {
             requests: AtomicU64::new(0),
             decides: true,
             store: Arc::default(),
+            record: None,
             owned: Mutex::default(),
             is_between: AtomicBool::new(false),
             tenant: None,
@@ -98,6 +101,10 @@ impl Gateway {
 
     pub(crate) fn with_store(self, store: Arc<Store>) -> Self {
         Self { store, ..self }
+    }
+
+    pub(crate) fn with_record(self, record: Option<Record>) -> Self {
+        Self { record, ..self }
     }
 
     /// With these proxies of its pool as those of a file: they leave when it does not name them any more.
@@ -133,6 +140,11 @@ impl Gateway {
     /// The storage, as its operator sees it.
     pub(crate) fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Where its decisions are written to, if anywhere.
+    pub(crate) fn record(&self) -> Option<&Record> {
+        self.record.as_ref()
     }
 
     /// Before the process ends: every release is through, and what has changed is on disk.

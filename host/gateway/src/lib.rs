@@ -18,6 +18,7 @@
 //! | [`classify`] | what an answer or a fault says about the proxy |
 //! | `ticket` | a lease that is released once, and what is said of it |
 //! | `metrics` | counters for Prometheus |
+//! | `record` | the file that every decision is written to |
 //! | `history` | what is written down for programs that check the rules |
 //! | `headers` | what must not be passed on |
 //! | `body` | the bodies that it sends |
@@ -49,6 +50,7 @@ mod history;
 mod metrics;
 mod outgoing;
 mod password;
+mod record;
 mod reply;
 mod seldom;
 pub mod server;

@@ -57,18 +57,18 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts to listen.
+    /// Starts to listen, and to record where that is asked for.
     ///
     /// # Errors
     ///
-    /// What the system says, with the address that it is about.
+    /// What the system says, with the address or the file that it is about.
     pub fn bind(
         tenants: Arc<Tenants>,
         limits: Limits,
         listen: SocketAddr,
         admin: Option<(SocketAddr, Admin)>,
     ) -> io::Result<Self> {
-        Ok(Self {
+        let server = Self {
             tenants,
             limits,
             listener: bind(listen, limits.idle)?,
@@ -76,7 +76,10 @@ impl Server {
                 Some((address, admin)) => Some((bind(address, limits.idle)?, admin)),
                 None => None,
             },
-        })
+        };
+        // Not before: one that is started twice leaves no second file.
+        server.tenants.begin_record().map_err(io::Error::other)?;
+        Ok(server)
     }
 
     /// Where clients connect.

@@ -10,6 +10,10 @@ pub(crate) fn target(method: &Method, uri: &Uri) -> Result<Uri, &'static str> {
             "this is a forward proxy: set it as your client's proxy (`curl -x`), do not send requests to it",
         );
     };
+    // A proxy that refuses it would be charged for it.
+    if authority.host().is_empty() {
+        return Err("the request's target has no host");
+    }
     let malformed = "the request's target is malformed";
     let has_user = authority.as_str().contains('@');
     let authority = || match authority.as_str().rsplit_once('@') {
@@ -56,6 +60,18 @@ mod tests {
             Ok("[::1]:443".into())
         );
         assert!(read(Method::CONNECT, "a.example").is_err());
+        for (method, uri) in [
+            (Method::CONNECT, ":443"),
+            (Method::CONNECT, "user:pw@:443"),
+            (Method::GET, "http://:80/x"),
+            (Method::GET, "http://user:pw@:80/x"),
+        ] {
+            // What is no URI at all, hyper refuses.
+            if let Ok(uri) = uri.parse() {
+                assert!(target(&method, &uri).is_err(), "{method} {uri}");
+            }
+        }
+        assert!(read(Method::CONNECT, ":443").unwrap_err().contains("host"));
         assert!(
             read(Method::GET, "/x")
                 .unwrap_err()

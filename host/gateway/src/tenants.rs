@@ -92,8 +92,8 @@ impl Tenants {
         Self::new(top, maker, timeouts)
     }
 
-    /// The tenants of a file, to see whether they are good: made with a storage that is gone with them, and compiled
-    /// here and now. `pool`: the one at the top, whose users come before theirs.
+    /// The tenants of a file, to see whether they are good: made with a storage that is gone with them, and so is
+    /// what is compiled. `pool`: the one at the top, whose users come before theirs.
     pub(crate) fn trial(file: &File, pool: Option<Gateway>) -> Result<Arc<Self>, BuildError> {
         let top = Top {
             pool: pool.map(|gateway| Arc::new(Tenant::top(gateway))),
@@ -151,6 +151,22 @@ impl Tenants {
 
     pub(crate) fn traffic(&self) -> &Traffic {
         &self.traffic
+    }
+
+    /// The record of the pool at the top gets its file.
+    pub(crate) fn begin_record(&self) -> Result<(), BuildError> {
+        let directory = self.directory();
+        let record = directory.top().and_then(|top| top.gateway().record());
+        let Some(record) = record else {
+            return Ok(());
+        };
+        let path = record.open().map_err(|error| BuildError::Path {
+            field: "record",
+            path: record.path().display().to_string(),
+            error,
+        })?;
+        tracing::info!(path = %path.display(), "every decision is recorded");
+        Ok(())
     }
 
     /// Serves one request of a client.

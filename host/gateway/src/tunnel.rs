@@ -9,9 +9,10 @@ use std::time::Duration;
 use hyper::body::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use remora_host::Flow;
+use remora_host::{Flow, ProxyHandle};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::tenants::Place;
@@ -58,14 +59,27 @@ impl Tunnel {
         };
         let moved = AtomicU64::new(0);
         let left = AtomicBool::new(false);
+        let answered = Notify::new();
         let near = Stream::Tcp(client.io.into_inner());
-        let mut near = Metered::new(near, client.read_buf, &moved, Some(&left));
-        let mut far = Metered::new(self.far.io, self.far.early, &moved, None);
+        let mut near = Metered::new(near, client.read_buf, &moved);
+        near.ended = Some(&left);
+        let mut far = Metered::new(self.far.io, self.far.early, &moved);
+        let mut ticket = Some(self.ticket);
+        // A breaker waits for its probe, for `half_open_after` at most, and a tunnel lasts as long as it likes. Once
+        // something has come back, nothing that follows changes the verdict.
+        let probing = ticket
+            .as_ref()
+            .and_then(Ticket::handle)
+            .is_some_and(ProxyHandle::is_probe);
+        far.began = probing.then_some(&answered);
         {
             let mut copying = pin!(copy_bidirectional(&mut near, &mut far));
             loop {
                 let before = moved.load(Ordering::Relaxed);
                 tokio::select! {
+                    () = answered.notified(), if probing => if let Some(ticket) = ticket.take() {
+                        ticket.finish(Flow { received: true, ..Flow::default() }.outcome());
+                    },
                     carried = &mut copying => {
                         tracing::debug!(?carried, "a tunnel ended");
                         break;
@@ -84,7 +98,9 @@ impl Tunnel {
             received: far.read > 0,
             client_left: left.load(Ordering::Relaxed),
         };
-        self.ticket.finish(flow.outcome());
+        if let Some(ticket) = ticket {
+            ticket.finish(flow.outcome());
+        }
     }
 }
 
@@ -95,21 +111,29 @@ struct Metered<'a> {
     early: Bytes,
     read: u64,
     moved: &'a AtomicU64,
+    /// Told when the first byte has been read.
+    began: Option<&'a Notify>,
     ended: Option<&'a AtomicBool>,
 }
 
 impl<'a> Metered<'a> {
-    fn new(io: Stream, early: Bytes, moved: &'a AtomicU64, ended: Option<&'a AtomicBool>) -> Self {
+    fn new(io: Stream, early: Bytes, moved: &'a AtomicU64) -> Self {
         Self {
             io,
             early,
             read: 0,
             moved,
-            ended,
+            began: None,
+            ended: None,
         }
     }
 
     fn count(&mut self, bytes: usize) {
+        if bytes > 0
+            && let Some(began) = self.began.take()
+        {
+            began.notify_one();
+        }
         self.read += bytes as u64;
         self.moved.fetch_add(bytes as u64, Ordering::Relaxed);
     }

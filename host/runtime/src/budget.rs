@@ -9,8 +9,13 @@ use crate::error::PluginError;
 /// What can be saved up while nothing is spent.
 const SAVINGS: Duration = Duration::from_secs(1);
 
+/// What can be owed for calls that should not be refused: a thousand requests that are in flight can be released by a
+/// plugin that takes 10 ms for each, and one that runs to its limit in each is not let do that for minutes.
+const DEBT: Duration = Duration::from_secs(10);
+
 /// A bucket of running time that fills at `percent` of real time. A call may overdraw it, since nobody knows
-/// beforehand how long a call takes; then the next ones wait for it to be in credit again.
+/// beforehand how long a call takes; then the next ones wait for it to be in credit again. Some should not be refused, since
+/// what was decided has to be heard of: they may overdraw it by [`DEBT`], which the others then wait for, too.
 pub(crate) struct Budget {
     percent: Option<u32>,
     account: Mutex<Account>,
@@ -36,8 +41,18 @@ impl Budget {
         }
     }
 
-    /// A call begins.
+    /// A call begins that can wait.
     pub(crate) fn enter(&self) -> Result<Spending<'_>, PluginError> {
+        self.begin(0)
+    }
+
+    /// A call begins that should not be refused.
+    pub(crate) fn overdraw(&self) -> Result<Spending<'_>, PluginError> {
+        self.begin(-nanos(DEBT))
+    }
+
+    /// A call begins if there is more than that.
+    fn begin(&self, least: i64) -> Result<Spending<'_>, PluginError> {
         let Some(percent) = self.percent else {
             return Ok(Spending(None));
         };
@@ -46,10 +61,10 @@ impl Budget {
         let earned = nanos(now.saturating_duration_since(account.at)) / 100 * i64::from(percent);
         account.at = now;
         account.balance = account.balance.saturating_add(earned).min(nanos(SAVINGS));
-        if account.balance > 0 {
+        if account.balance > least {
             return Ok(Spending(Some((self, now))));
         }
-        let missing = account.balance.unsigned_abs() / u64::from(percent) * 100 + 1;
+        let missing = least.abs_diff(account.balance) / u64::from(percent) * 100 + 1;
         Err(PluginError::OverBudget {
             percent,
             retry_after: Duration::from_nanos(missing),
@@ -93,6 +108,25 @@ mod tests {
         );
         budget.account.lock().at -= Duration::from_secs(5);
         assert!(budget.enter().is_ok());
+    }
+
+    #[test]
+    fn a_call_that_should_not_be_refused_is_charged_and_has_an_end() {
+        let budget = Budget::new(Some(50));
+        budget.charge(Duration::from_secs(3));
+        assert!(budget.enter().is_err());
+        let before = budget.account.lock().balance;
+        let spending = budget.overdraw().unwrap();
+        budget.charge(DEBT);
+        drop(spending);
+        assert!(budget.account.lock().balance < before - nanos(DEBT) / 2);
+        // Two seconds are owed beyond what may be; then the rest of them.
+        for (refused, seconds) in [(budget.overdraw(), 4), (budget.enter(), 24)] {
+            let Err(PluginError::OverBudget { retry_after, .. }) = refused else {
+                panic!("admitted");
+            };
+            assert_eq!(retry_after.as_secs_f64().round() as u64, seconds);
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct Compiler {
     pub program: PathBuf,
     /// Its arguments, before those that are added here.
     pub args: Vec<OsString>,
-    /// How long it may take.
+    /// How long it may take, by the clock.
     pub timeout: Duration,
     /// How many bytes of memory it may take.
     pub memory: u64,
@@ -140,8 +140,9 @@ fn compile_limited(args: &[OsString]) -> Result<(), PluginError> {
     // Should the parent die before it can end this process, the system does.
     limit(Resource::Cpu, seconds.saturating_add(1))?;
     limit(Resource::Data, memory)?;
-    // Requests go first. Where the system does not allow it, they share.
-    rustix::process::nice(19).ok();
+    // Requests go first. Where the system does not allow it, they share. Not at the end (19), where busy processors
+    // would leave it so little that every component takes longer than it may.
+    rustix::process::nice(10).ok();
     let mut bytes = Vec::new();
     std::io::stdin()
         .read_to_end(&mut bytes)

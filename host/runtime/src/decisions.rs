@@ -41,7 +41,7 @@ impl Decisions {
     pub(crate) async fn release(&self, lease: Lease, outcome: Outcome) -> Result<Released, Error> {
         match self {
             Self::Local(local) => local.release(&lease, outcome),
-            Self::Apart(apart) => apart.run(move |l| l.release(&lease, outcome)).await,
+            Self::Apart(apart) => apart.release(lease, outcome).await,
             Self::Remote(remote) => remote.release(lease, outcome).await,
         }
     }
@@ -59,6 +59,21 @@ impl Decisions {
             Self::Apart(apart) => apart.release_then(lease, outcome, then),
             Self::Remote(remote) => remote.release_then(lease, outcome, then),
         }
+    }
+
+    /// Runs a change to its end, whether who asked still waits or not. Calls that never wait are at their end before
+    /// anybody can give them up.
+    pub(crate) async fn whole<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let runtime = match self {
+            Self::Local(_) => return change.await,
+            Self::Apart(apart) => apart.runtime(),
+            Self::Remote(remote) => remote.runtime(),
+        };
+        let change = runtime.spawn(change).await;
+        change.unwrap_or_else(|_| Err(apart::ended()))
     }
 
     /// Waits until every release that has begun is through.

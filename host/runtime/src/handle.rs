@@ -3,14 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use remora_core::{Grant, Lease, Outcome, Reason, Released, Span};
 use uuid::Uuid;
 
 use crate::credentials::{Credentials, Parts};
 use crate::error::Error;
-use crate::manager::{Member, View};
+use crate::manager::{Member, View, time};
 use crate::proxy::Proxy;
 
 /// The right to use a proxy for one request.
@@ -118,8 +118,7 @@ impl ProxyHandle {
     /// When the session that the request belongs to is over, unless something ends it early; `None` for a
     /// request that belongs to no session.
     pub fn session_expires_at(&self) -> Option<SystemTime> {
-        let ms = self.session.map(|session| session.expires_at)?;
-        UNIX_EPOCH.checked_add(Duration::from_millis(ms))
+        self.session.map(|session| time(session.expires_at))
     }
 
     /// The proxy as it was added. What its `url` leaves open (the port) is filled in, credentials that
@@ -166,7 +165,8 @@ impl ProxyHandle {
         self.finish(Outcome::Cancelled);
     }
 
-    /// Releases it with an outcome, and says what that did. Waits only where the storage is behind a network; given up
+    /// Releases it with an outcome, and says what that did. Waits only where the storage is behind a network, or calls
+    /// run apart ([`ProxyManagerBuilder::on_blocking_threads`](crate::ProxyManagerBuilder::on_blocking_threads)); given up
     /// while it waits, the release goes on.
     ///
     /// # Errors
@@ -179,8 +179,8 @@ impl ProxyHandle {
         }
     }
 
-    /// [`ProxyHandle::release`] where nobody can wait: `then` hears how it went, at once or, where the storage is behind
-    /// a network, later on another thread.
+    /// [`ProxyHandle::release`] where nobody can wait: `then` hears how it went, at once or, where
+    /// [`ProxyHandle::release`] would wait, later on another thread.
     pub fn release_then(
         mut self,
         outcome: Outcome,

@@ -9,11 +9,11 @@ use parking_lot::{Mutex, RwLock};
 use remora_core::{Config, ProxySpec, Storage};
 use uuid::Uuid;
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Spending};
 use crate::clock::Clock;
 use crate::contract::Pages;
 use crate::epoch::Watched;
-use crate::error::{CallError, Error};
+use crate::error::{CallError, Error, PluginError};
 use crate::instance::Instance;
 use crate::plugin::Plugin;
 use crate::session::PAGE;
@@ -140,9 +140,26 @@ impl Instances {
         self.slots.len()
     }
 
-    /// Runs `f` on an instance that no other thread is using.
+    /// Runs `f` on an instance that no other thread is using, if the plugin has time left.
     pub(crate) fn with<T>(
         &self,
+        f: impl FnOnce(&mut Instance) -> Result<T, CallError>,
+    ) -> Result<T, Error> {
+        self.spend(Budget::enter, f)
+    }
+
+    /// [`with`](Self::with), also where the plugin has no time left: for a release, of which there is one for each
+    /// acquire that was let in.
+    pub(crate) fn with_overdraft<T>(
+        &self,
+        f: impl FnOnce(&mut Instance) -> Result<T, CallError>,
+    ) -> Result<T, Error> {
+        self.spend(Budget::overdraw, f)
+    }
+
+    fn spend<T>(
+        &self,
+        begin: impl FnOnce(&Budget) -> Result<Spending<'_>, PluginError>,
         f: impl FnOnce(&mut Instance) -> Result<T, CallError>,
     ) -> Result<T, Error> {
         let home = home() % self.slots.len();
@@ -152,7 +169,7 @@ impl Instances {
             .filter_map(|slot| slot.0.try_lock())
             .next()
             .unwrap_or_else(|| self.slots[home].0.lock());
-        let _spending = self.budget.enter()?;
+        let _spending = begin(&self.budget)?;
         if slot.is_none() {
             // The lock order: let go, take `wanted` first.
             let place = parking_lot::MutexGuard::mutex(&slot);
@@ -166,7 +183,8 @@ impl Instances {
         self.call(&mut slot, f)
     }
 
-    /// Tells every instance the same: the first one may refuse, and then nothing has changed.
+    /// Tells every instance the same: the first one may refuse, and then nothing has changed. It comes from the pool's
+    /// owner, and does not wait until the plugin has time left.
     pub(crate) fn tell<T>(
         &self,
         f: impl Fn(&mut Instance) -> Result<T, CallError>,
@@ -174,11 +192,16 @@ impl Instances {
     ) -> Result<T, Error> {
         let mut wanted = self.wanted.write();
         let mut first = self.slots[0].0.lock();
-        let _spending = self.budget.enter()?;
+        let _spending = self.budget.overdraw()?;
         if first.is_none() {
             *first = Some(self.start(&wanted)?);
         }
-        let answer = self.call(&mut first, &f)?;
+        let answer = self.call(&mut first, &f);
+        if answer.is_err() {
+            // What it has taken in before it failed, nobody knows: it is made anew from what is wanted.
+            *first = None;
+        }
+        let answer = answer?;
         note(&mut wanted);
         self.max_sessions
             .store(wanted.config.max_sessions, Ordering::Relaxed);
@@ -199,9 +222,7 @@ impl Instances {
     ) -> Result<T, Error> {
         let Some(instance) = slot.as_mut() else {
             // Both callers have just filled the slot.
-            return Err(Error::Plugin(crate::PluginError::Start(
-                "no instance".into(),
-            )));
+            return Err(Error::Plugin(PluginError::Start("no instance".into())));
         };
         let answer = f(instance);
         if let Err(CallError::Trapped(error)) = &answer {

@@ -113,4 +113,10 @@ mod shown {
     struct Readme;
     #[doc = include_str!("../../../docs/embedding.md")]
     struct Embedding;
+    #[doc = include_str!("../../../docs/extending.md")]
+    struct Extending;
+    #[doc = include_str!("../../../docs/storage.md")]
+    struct Storage;
+    #[doc = include_str!("../../../docs/tenants.md")]
+    struct Tenants;
 }

@@ -18,8 +18,8 @@ pub struct Limits {
     /// How many bytes of strings and lists a call may hand to the host at a time.
     pub transfer: usize,
     /// How much of one processor the plugin's calls may take over time, in percent; with nothing spent for a
-    /// while, up to a second at once. Above it, calls are refused until it has made up for it. `None`: any
-    /// amount.
+    /// while, up to a second at once. Above it, calls are refused until it has made up for it; releases and changes of
+    /// the pool are charged, and refused only when it owes 10 seconds. `None`: any amount.
     pub processor_percent: Option<u32>,
 }
 

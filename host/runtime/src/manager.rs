@@ -20,6 +20,7 @@ use crate::instances::home;
 use crate::proxy::{Endpoint, Proxy};
 
 pub use builder::ProxyManagerBuilder;
+pub(crate) use report::time;
 pub use report::{BreakerState, PoolStats, ProxyInfo, SessionInfo};
 
 /// A proxy in the pool, with what the plugin does not see of it.
@@ -96,7 +97,7 @@ pub(crate) struct Views {
     /// One for each instance. A tenant that was not asked for a while is in no cache: the fewer steps to a proxy, the
     /// better.
     current: Box<[ArcSwap<View>]>,
-    changing: Mutex<()>,
+    changing: Arc<Mutex<()>>,
 }
 
 impl Views {
@@ -105,7 +106,7 @@ impl Views {
         let view = |_| ArcSwap::new(View::of(shared, &members));
         Self {
             current: (0..shared.decisions.count()).map(view).collect(),
-            changing: Mutex::new(()),
+            changing: Arc::default(),
         }
     }
 
@@ -245,15 +246,19 @@ impl ProxyManager {
             .map(|proxy| Member::new(proxy).map(Arc::new))
             .collect::<Result<_, _>>()?;
         let specs: Vec<ProxySpec> = members.iter().map(|member| member.spec()).collect();
-        let _changing = self.views.changing.lock().await;
-        // Known here before the plugin can choose them.
-        let before = self.views.members();
-        self.views.set(&self.shared, before.with(&members));
-        if let Err(error) = self.shared.decisions.add_proxies(&specs).await {
-            self.views.set(&self.shared, (*before).clone());
-            return Err(error);
-        }
-        Ok(members.iter().map(|member| member.id).collect())
+        let ids = members.iter().map(|member| member.id).collect();
+        self.change(move |this| async move {
+            // Known here before the plugin can choose them.
+            let before = this.views.members();
+            this.views.set(&this.shared, before.with(&members));
+            let added = this.shared.decisions.add_proxies(&specs).await;
+            if added.is_err() {
+                this.views.set(&this.shared, (*before).clone());
+            }
+            added
+        })
+        .await?;
+        Ok(ids)
     }
 
     /// Takes a proxy out. Its sessions end at their next acquire, its handles are released to no effect.
@@ -261,13 +266,32 @@ impl ProxyManager {
     ///
     /// # Errors
     ///
-    /// [`Error::Storage`] when its breaker could not be forgotten.
+    /// [`Error::Storage`] when its breaker could not be forgotten; the pool is as before.
     pub async fn remove_proxy(&self, id: Uuid) -> Result<bool, Error> {
-        let _changing = self.views.changing.lock().await;
-        let found = self.shared.decisions.remove_proxy(id).await?;
-        self.views
-            .set(&self.shared, self.views.members().without(id));
-        Ok(found)
+        self.change(move |this| async move {
+            let found = this.shared.decisions.remove_proxy(id).await?;
+            let rest = this.views.members().without(id);
+            this.views.set(&this.shared, rest);
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Changes the pool, one after the other. Once it is its turn, it goes on to its end, whether who asked still waits
+    /// or not: the plugin and the views say the same.
+    async fn change<T, F>(&self, change: impl FnOnce(Self) -> F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let turn = self.views.changing.clone().lock_owned().await;
+        let change = change(self.clone());
+        let in_turn = async move {
+            let changed = change.await;
+            drop(turn);
+            changed
+        };
+        self.shared.decisions.whole(in_turn).await
     }
 
     /// Switches a proxy off (it gets no requests, its sessions end at their next acquire) or on again: for

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::num::NonZeroU32;
 
-use url::{Position, Url};
+use url::{ParseError, Position, Url};
 use uuid::Uuid;
 
 use crate::credentials::{Credentials, Parts};
@@ -122,6 +122,22 @@ fn without_credentials(url: &str) -> String {
     }
 }
 
+/// What ends a user name or a password before it was meant to.
+const ENCODE: &str =
+    ", user and password percent-encoded: `/` is `%2F`, `#` is `%23`, `?` is `%3F`, `@` is `%40`";
+
+/// What is most likely behind a text that is no URL.
+fn hint(error: ParseError) -> &'static str {
+    match error {
+        ParseError::RelativeUrlWithoutBase => {
+            ": `http://` (or https://, socks5://, socks5h://) goes before the host"
+        }
+        // `http://user:a/b@host:80` is a URL, of a host `user` with a port `a`.
+        ParseError::InvalidPort => ENCODE,
+        _ => "",
+    }
+}
+
 impl Proxy {
     /// Reads a proxy from its URL, the type from the scheme.
     ///
@@ -141,6 +157,7 @@ impl Proxy {
     pub fn from_url(url: &str) -> Result<Self, Error> {
         let accepted = "a URL such as `http://user:password@host:port`";
         let parsed = Url::parse(url).map_err(|error| {
+            let accepted = format!("{accepted}{}", hint(error));
             Error::invalid("proxy.url", format!("(not a URL: {error})"), accepted)
         })?;
         let proxy_type = ProxyType::from_scheme(parsed.scheme()).ok_or_else(|| {
@@ -214,14 +231,21 @@ impl Proxy {
     pub(crate) fn endpoint(&self) -> Result<Endpoint, Error> {
         let invalid = |value: String, accepted: &str| Error::invalid("proxy.url", value, accepted);
         let accepted = "a URL such as `http://host:port`";
-        let url = Url::parse(&self.url)
-            .map_err(|error| invalid(format!("(not a URL: {error})"), accepted))?;
+        let url = Url::parse(&self.url).map_err(|error| {
+            let accepted = format!("{accepted}{}", hint(error));
+            invalid(format!("(not a URL: {error})"), &accepted)
+        })?;
         let shown = || without_credentials(&self.url);
         if url.scheme() != self.proxy_type.scheme() {
             let accepted = format!(
                 "a URL that begins with {}://, as its `proxy_type` says",
                 self.proxy_type.scheme()
             );
+            return Err(invalid(shown(), &accepted));
+        }
+        if url[Position::AfterPort..].contains('@') {
+            // The host is what was to be the user name.
+            let accepted = format!("a URL with `@` before its host only{ENCODE}");
             return Err(invalid(shown(), &accepted));
         }
         if !matches!(url.path(), "" | "/") || url.query().is_some() {
@@ -378,6 +402,25 @@ mod tests {
             if let Err(error) = Proxy::from_url(url) {
                 assert!(!error.to_string().contains("s3cret"), "{error}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_most_likely_meant_is_said() {
+        for (url, says) in [
+            ("127.0.0.1:8080", "`http://`"),
+            ("user@127.0.0.1:8080", "`http://`"),
+            ("proxy.example", "`http://`"),
+            ("localhost:8080", "http://"),
+            ("http://user:a/s3cret@host:80", "`/` is `%2F`"),
+            ("http://user:a#s3cret@host:80", "`#` is `%23`"),
+            ("http://user:a?s3cret@host:80", "`?` is `%3F`"),
+            ("http://user:12/s3cret@host:80", "`/` is `%2F`"),
+            ("http://user:12#s3cret@host:80", "`#` is `%23`"),
+        ] {
+            let error = Proxy::from_url(url).unwrap_err().to_string();
+            assert!(error.contains(says), "{url}: {error}");
+            assert!(!error.contains("s3cret"), "{error}");
         }
     }
 

@@ -52,7 +52,7 @@ pub(crate) struct RemoteInstances {
     /// What every instance has to know, and how often that has changed.
     wanted: RwLock<(Wanted, u64)>,
     /// Changes of `wanted` come one after the other.
-    telling: Mutex<()>,
+    telling: Arc<Mutex<()>>,
     runtime: Handle,
     releases: TaskTracker,
     hasher: FixedState,
@@ -95,7 +95,7 @@ impl RemoteInstances {
             patience,
             pool: Pool::new(count),
             wanted: RwLock::new((wanted, 0)),
-            telling: Mutex::default(),
+            telling: Arc::default(),
             runtime,
             releases: TaskTracker::new(),
             hasher: FixedState::default(),
@@ -177,7 +177,7 @@ impl RemoteInstances {
         let told = specs.clone();
         self.tell(
             move |i| Box::pin(i.add_proxies(told)),
-            |wanted| wanted.set(&specs),
+            move |wanted| wanted.set(&specs),
         )
         .await
     }
@@ -185,7 +185,7 @@ impl RemoteInstances {
     pub(crate) async fn remove_proxy(self: &Arc<Self>, id: Uuid) -> Result<bool, Error> {
         self.tell(
             move |i| Box::pin(i.remove_proxy(id)),
-            |wanted| wanted.remove(id),
+            move |wanted| wanted.remove(id),
         )
         .await
     }
@@ -193,7 +193,7 @@ impl RemoteInstances {
     pub(crate) async fn set_health(self: &Arc<Self>, id: Uuid, on: bool) -> Result<bool, Error> {
         self.tell(
             move |i| Box::pin(i.set_health(id, on)),
-            |wanted| wanted.set_health(id, on),
+            move |wanted| wanted.set_health(id, on),
         )
         .await
     }
@@ -202,7 +202,7 @@ impl RemoteInstances {
         let told = config.clone();
         self.tell(
             move |i| Box::pin(i.configure(told)),
-            |wanted| wanted.config = config,
+            move |wanted| wanted.config = config,
         )
         .await
     }
@@ -211,23 +211,33 @@ impl RemoteInstances {
         self.run(move |i| Box::pin(i.unbind(key))).await
     }
 
-    /// Tells one instance, which may refuse; all others are made anew from what is wanted.
+    /// Tells one instance, which may refuse; all others are made anew from what is wanted. Once it is its turn, it goes
+    /// on to its end, whether who asked still waits or not: a change that one instance alone knows would stay there.
     async fn tell<T: Send + 'static>(
         self: &Arc<Self>,
         f: impl FnOnce(&mut RemoteInstance) -> Calling<'_, T> + Send + 'static,
-        note: impl FnOnce(&mut Wanted),
+        note: impl FnOnce(&mut Wanted) + Send + 'static,
     ) -> Result<T, Error> {
-        let _in_turn = self.telling.lock().await;
+        let turn = self.telling.clone().lock_owned().await;
         let this = self.clone();
-        let task = self.runtime.spawn(async move { this.call(0, f).await });
-        let answer = task.await.unwrap_or_else(|_| Err(unavailable()));
-        let mut wanted = self.wanted.write();
-        if answer.is_ok() {
-            note(&mut wanted.0);
-        }
-        // After a refusal, too: what the instance has taken in before it failed, nobody knows.
-        wanted.1 += 1;
-        answer
+        let task = self.runtime.spawn(async move {
+            let answer = this.call(0, f).await;
+            let mut wanted = this.wanted.write();
+            if answer.is_ok() {
+                note(&mut wanted.0);
+            }
+            // After a refusal, too: what the instance has taken in before it failed, nobody knows.
+            wanted.1 += 1;
+            drop(wanted);
+            drop(turn);
+            answer
+        });
+        task.await.unwrap_or_else(|_| Err(unavailable()))
+    }
+
+    /// Where its tasks run.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     /// Runs a call to its end, whether who asked still waits or not.

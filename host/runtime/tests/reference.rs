@@ -207,3 +207,47 @@ async fn credentials_are_for_the_client_only() -> Result<(), Error> {
     handle.mark_success();
     Ok(())
 }
+
+/// Of forty requests that run at the same time, which leave through the first of two proxies: the one with a weight of
+/// three.
+async fn through_the_first(mgr: ProxyManager) -> Result<Vec<bool>, Error> {
+    let mut ids = Vec::new();
+    for (port, weight) in [(8081, 3), (8082, 1)] {
+        let proxy = Proxy::from_url(&format!("http://192.0.2.1:{port}"))?;
+        ids.push(mgr.add_proxy(Proxy { weight, ..proxy }).await?);
+    }
+    let mut handles = Vec::new();
+    for _ in 0..40 {
+        handles.push(mgr.acquire_proxy().await?);
+    }
+    let chosen = handles.iter().map(|handle| handle.proxy_id() == ids[0]);
+    let chosen = chosen.collect();
+    for handle in handles {
+        handle.mark_success();
+    }
+    Ok(chosen)
+}
+
+#[tokio::test]
+async fn each_strategy_has_a_constructor() -> Result<(), Error> {
+    let storage = || Arc::new(MemoryProxyStore::default());
+    let config = ProxyConfig::default;
+    let count = |chosen: &[bool]| chosen.iter().filter(|first| **first).count();
+    let in_turn = |chosen: &[bool]| chosen.windows(2).all(|two| two[0] != two[1]);
+
+    let mgr = ProxyManager::with_round_robin(storage(), config())?;
+    assert!(in_turn(&through_the_first(mgr).await?));
+
+    let mgr = ProxyManager::with_least_used(storage(), config())?;
+    assert_eq!(count(&through_the_first(mgr).await?), 20);
+
+    let mgr = ProxyManager::with_weighted(storage(), config())?;
+    let share = count(&through_the_first(mgr).await?);
+    assert!((28..=32).contains(&share), "{share}");
+
+    // Once in 2^38 runs it looks like turns, or forgets one of the two.
+    let mgr = ProxyManager::with_random(storage(), config())?;
+    let chosen = through_the_first(mgr).await?;
+    assert!(!in_turn(&chosen) && (1..40).contains(&count(&chosen)));
+    Ok(())
+}

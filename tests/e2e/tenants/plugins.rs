@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::{directory, tenant, write};
 use crate::guest::Guest;
-use crate::parts::{PATIENCE, until};
+use crate::parts::{PATIENCE, until, until_it_hears};
 use crate::world::{HOSTS, remora, sticky};
 
 /// Writes a component, which no tenant shares with another.
@@ -190,13 +190,7 @@ fn a_signal_ends_a_start_that_waits_for_a_plugin() {
     let serve = serve.arg("serve").arg("--config").arg(&config);
     let child = serve.stderr(Stdio::piped()).spawn().unwrap();
     let pid = child.id().to_string();
-    until("it would hear a signal", || {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-        let caught = u64::from_str_radix(caught.unwrap().trim(), 16).unwrap();
-        // SIGTERM is the fifteenth.
-        caught & (1 << 14) != 0
-    });
+    until_it_hears(&pid, 15);
     let sent_at = Instant::now();
     let sent = Command::new("kill").args(["-TERM", &pid]).status();
     assert!(sent.unwrap().success());

@@ -1,7 +1,7 @@
 //! Who is served at the start.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::plugins::component;
@@ -10,7 +10,7 @@ use crate::endless::endless;
 use crate::exits::Kind;
 use crate::guest::Guest;
 use crate::parts::{Answer, until};
-use crate::world::{HOSTS, PASSWORD, World, sticky};
+use crate::world::{HOSTS, PASSWORD, World, remora, sticky};
 
 #[test]
 fn at_the_start_nobody_waits_for_the_plugin_of_somebody_else() {
@@ -170,4 +170,39 @@ fn children(pid: u32) -> Vec<String> {
     })
     .map(|process| process.file_name().to_string_lossy().into_owned())
     .collect()
+}
+
+#[test]
+fn check_compiles_tenants_plugins_as_serve_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("tenants.d");
+    fs::create_dir(&place).unwrap();
+    let proxy = "[[proxy]]\nurl = \"http://127.0.0.1:1\"";
+    let slow = component(dir.path(), "slow", &endless());
+    write(
+        &place,
+        "slow",
+        &format!("{}\n{proxy}", tenant("eve", &[], &slow)),
+    );
+    let (config, code) = (dir.path().join("remora.toml"), dir.path().join("code"));
+    let text = format!("tenants = {place:?}\ncode_cache = {code:?}\n");
+    fs::write(&config, text).unwrap();
+    let temporary = dir.path().join("tmp");
+    fs::create_dir(&temporary).unwrap();
+    let mut check = remora();
+    let check = check.arg("check").arg("--config").arg(&config);
+    let check = check.env("TMPDIR", &temporary).stderr(Stdio::piped());
+    let mut child = check.spawn().unwrap();
+    // In its own process it would take minutes.
+    until("it has given up", || child.try_wait().unwrap().is_some());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("tenant `slow`"), "{said}");
+    assert!(
+        said.contains("longer to compile than 30s") || said.contains("the compiler gave up"),
+        "{said}"
+    );
+    assert!(!code.exists(), "what the file names is not touched");
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
 }

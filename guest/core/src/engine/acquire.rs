@@ -187,15 +187,19 @@ impl<S: Storage> Engine<S> {
             let choice = self.choose(now, key, previous, request)?;
             let proxy = self.pool.get(choice.proxy).id;
             let session = Session::new(proxy, choice.ticket, choice.pass.era, now, policy);
-            match table::replace(&self.storage, key, &seen, &session)? {
+            let bound = table::with_room(&self.storage, now, || {
+                table::replace(&self.storage, key, &seen, &session)
+            });
+            match self.or_give_back(now, choice.proxy, choice.pass, bound)? {
                 None => {
                     let max = self.config.max_sessions;
-                    table::make_room(&self.storage, Table::Sessions, key, now, max)?;
+                    let made = table::make_room(&self.storage, Table::Sessions, key, now, max);
+                    self.or_give_back(now, choice.proxy, choice.pass, made)?;
                     self.hints.note(key, choice.proxy);
                     return Ok(self.grant(now, &choice, Some(&session), reason));
                 }
                 Some(current) => {
-                    self.give_back(now, &choice)?;
+                    self.give_back(now, choice.proxy, choice.pass)?;
                     seen = current;
                     raced = true;
                 }
@@ -277,10 +281,11 @@ impl<S: Storage> Engine<S> {
             era: pass.era,
             ..session.used(now, policy)
         };
-        match table::replace(&self.storage, key, seen, &probing)? {
+        let bound = table::replace(&self.storage, key, seen, &probing);
+        match self.or_give_back(now, proxy, pass, bound)? {
             None => Ok(Ok(self.grant(now, &choice, Some(session), Reason::Hit))),
             Some(current) => {
-                self.give_back(now, &choice)?;
+                self.give_back(now, proxy, pass)?;
                 Ok(Err(current))
             }
         }
@@ -387,12 +392,27 @@ impl<S: Storage> Engine<S> {
     }
 
     /// A choice that is not used after all: its probe may go to somebody else.
-    fn give_back(&self, now: u64, choice: &Choice) -> Result<(), StorageError> {
-        if choice.pass.probe {
-            let proxy = &self.pool.get(choice.proxy).key;
-            gate::report(&self.storage, proxy, |b| b.said_nothing(now, choice.pass))?;
+    fn give_back(&self, now: u64, proxy: usize, pass: Pass) -> Result<(), StorageError> {
+        if pass.probe {
+            let proxy = &self.pool.get(proxy).key;
+            gate::report(&self.storage, proxy, |b| b.said_nothing(now, pass))?;
         }
         Ok(())
+    }
+
+    /// Nobody gets the choice where something fails after it was made, and so nobody could release it.
+    fn or_give_back<T>(
+        &self,
+        now: u64,
+        proxy: usize,
+        pass: Pass,
+        answer: Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        if answer.is_err() {
+            // The first error is the one to tell. A probe that cannot be given back is given up in time.
+            let _ = self.give_back(now, proxy, pass);
+        }
+        answer
     }
 
     /// Counts a granted request as in flight, for the strategy that asks.
@@ -401,7 +421,10 @@ impl<S: Storage> Engine<S> {
             && let Some(i) = self.pool.find(&granted.permit.proxy)
         {
             let window = self.config.lease_timeout_ms;
-            in_flight::begin(&self.storage, &self.pool.get(i).key, now, window)?;
+            let begun = table::with_room(&self.storage, now, || {
+                in_flight::begin(&self.storage, &self.pool.get(i).key, now, window)
+            });
+            self.or_give_back(now, i, granted.permit.pass(), begun)?;
         }
         Ok(granted)
     }

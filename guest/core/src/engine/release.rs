@@ -52,23 +52,30 @@ impl<S: Storage> Engine<S> {
         };
         let proxy = &self.pool.get(i).key;
         let keyed = key::is_well_formed(key);
-        if keyed && outcome == Outcome::Blocked {
+        // One that fails keeps none of the others from what it can do.
+        let remembered = match outcome {
             // Before the session ends, so that the next acquire cannot miss it.
-            self.remember_block(now, proxy, key)?;
-        }
-        let ended_session = match outcome {
-            Outcome::Failure if keyed => self.end_session(now, key, permit, Mark::Failed)?,
-            Outcome::Blocked if keyed => self.end_session(now, key, permit, Mark::Blocked)?,
-            _ => false,
+            Outcome::Blocked if keyed => self.remember_block(now, proxy, key),
+            _ => Ok(()),
         };
-        let breaker = self.report(now, proxy, permit, outcome)?;
-        if self.config.strategy == StrategyKind::LeastUsed {
-            let window = self.config.lease_timeout_ms;
-            in_flight::end(&self.storage, proxy, permit.acquired_at, now, window)?;
-        }
+        let ended = match outcome {
+            Outcome::Failure if keyed => self.end_session(now, key, permit, Mark::Failed),
+            Outcome::Blocked if keyed => self.end_session(now, key, permit, Mark::Blocked),
+            _ => Ok(false),
+        };
+        let reported = self.report(now, proxy, permit, outcome);
+        let counted = match self.config.strategy {
+            StrategyKind::LeastUsed => {
+                let window = self.config.lease_timeout_ms;
+                in_flight::end(&self.storage, proxy, permit.acquired_at, now, window)
+            }
+            _ => Ok(()),
+        };
+        remembered?;
+        counted?;
         Ok(Released {
-            ended_session,
-            breaker,
+            ended_session: ended?,
+            breaker: reported?,
         })
     }
 
@@ -83,7 +90,9 @@ impl<S: Storage> Engine<S> {
         let policy = &self.config.breaker;
         match outcome {
             Outcome::Success => gate::report(&self.storage, proxy, |b| b.succeeded(pass)),
-            Outcome::Failure => gate::report(&self.storage, proxy, |b| b.failed(now, pass, policy)),
+            Outcome::Failure => table::with_room(&self.storage, now, || {
+                gate::report(&self.storage, proxy, |b| b.failed(now, pass, policy))
+            }),
             // Only a probe has something to give back.
             Outcome::Blocked | Outcome::Cancelled if permit.probe => {
                 gate::report(&self.storage, proxy, |b| b.said_nothing(now, pass))
@@ -115,7 +124,9 @@ impl<S: Storage> Engine<S> {
         if until == now {
             return Ok(());
         }
-        let written = avoid::block(&self.storage, proxy, session, until)?;
+        let written = table::with_room(&self.storage, now, || {
+            avoid::block(&self.storage, proxy, session, until)
+        })?;
         let max = self.config.max_sessions;
         table::make_room(&self.storage, Table::Blocks, &written, now, max)
     }

@@ -40,7 +40,9 @@ impl<S: Storage> Engine<S> {
         };
         let ticket = Draw::take(&self.storage, now)?;
         let session = Session::new(proxy, ticket, era, now, &policy);
-        table::overwrite(&self.storage, key.as_str(), &session)?;
+        table::with_room(&self.storage, now, || {
+            table::overwrite(&self.storage, key.as_str(), &session)
+        })?;
         let max = self.config.max_sessions;
         table::make_room(&self.storage, Table::Sessions, key.as_str(), now, max)?;
         Ok(())
@@ -75,7 +77,7 @@ impl<S: Storage> Engine<S> {
     ///
     /// [`StorageError`] when the storage fails.
     pub fn purge_expired(&mut self, now: u64, limit: u32) -> Result<u32, StorageError> {
-        table::purge_expired(&self.storage, now, limit)
+        table::purge_expired(&self.storage, Table::Sessions, now, limit)
     }
 
     /// A page of the live sessions.

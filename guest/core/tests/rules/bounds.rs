@@ -1,6 +1,6 @@
 //! Rule 10.
 
-use remora_core::{Config, Outcome, Reason, Table};
+use remora_core::{AcquireError, Config, Outcome, Reason, StorageError, Table};
 
 use crate::support::{World, domain, proxy};
 
@@ -123,4 +123,23 @@ fn a_smaller_cap_is_reached_as_work_goes_on() {
         client.acquire(&format!("new-{i}.example"));
     }
     assert_eq!(world.storage.population(Table::Sessions), 10);
+}
+
+#[test]
+fn where_the_storage_is_full_expired_entries_make_room_and_live_ones_stay() {
+    let world = World::new(at_most(1_000, 1_000), 3);
+    let mut client = world.client();
+    client.go("blocked.example", Outcome::Blocked);
+    world.storage.limit(20);
+    let full = (0..20).find_map(|i| client.try_acquire(&format!("{i}.example")).err());
+    assert_eq!(full, Some(AcquireError::Storage(StorageError::Full)));
+    assert_eq!(client.acquire("0.example").reason, Reason::Hit);
+    world.advance(1_000);
+    for round in 0..100 {
+        let host = format!("{round}.later.example");
+        let grant = client.acquire(&host);
+        let outcome = [Outcome::Failure, Outcome::Blocked, Outcome::Success][round % 3];
+        client.release(&grant.lease, outcome);
+        world.advance(500_000);
+    }
 }

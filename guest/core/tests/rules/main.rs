@@ -17,5 +17,6 @@ mod pool;
 mod probe;
 mod rotation;
 mod shell;
+mod storage;
 mod strict;
 mod table;

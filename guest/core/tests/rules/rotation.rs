@@ -181,6 +181,29 @@ fn least_used_forgets_leases_that_were_never_released() {
 }
 
 #[test]
+fn least_used_counts_anew_after_the_lease_timeout_has_changed() {
+    let config = |lease_timeout_ms| Config {
+        lease_timeout_ms,
+        ..rotating(StrategyKind::LeastUsed)
+    };
+    let world = World::new(config(60_000), 2);
+    let mut client = world.client();
+    for longer in [600_000, 60_000] {
+        let early = client.acquire_on(1, "shop.example");
+        client.engine.configure(config(longer)).unwrap();
+        assert_eq!(client.status(1).in_flight, 0);
+        for _ in 0..10 {
+            let lease = client.acquire_on(1, "shop.example");
+            assert_eq!(client.status(1).in_flight, 1);
+            client.release(&lease, Outcome::Success);
+            world.advance(1_000);
+        }
+        client.release(&early, Outcome::Success);
+        assert_eq!(client.status(1).in_flight, 0);
+    }
+}
+
+#[test]
 fn a_request_gets_a_proxy_that_carries_all_its_tags() {
     for strategy in [
         StrategyKind::RoundRobin,

@@ -20,6 +20,8 @@ struct Entries {
 pub(crate) struct Tables {
     tables: BTreeMap<Table, Entries>,
     entries_ever: u64,
+    room: Option<usize>,
+    broken: Option<Table>,
 }
 
 impl Tables {
@@ -92,6 +94,25 @@ impl Tables {
     pub(crate) fn population(&self, table: Table) -> usize {
         self.tables.get(&table).map_or(0, |t| t.cells.len())
     }
+
+    /// Whether the storage takes this change.
+    fn takes(
+        &self,
+        table: Table,
+        expected: Option<&Cell>,
+        new: Option<&Cell>,
+    ) -> Result<(), StorageError> {
+        if self.broken == Some(table) {
+            return Err(StorageError::Unavailable);
+        }
+        let held: usize = self.tables.values().map(|t| t.cells.len()).sum();
+        match self.room {
+            Some(room) if expected.is_none() && new.is_some() && held >= room => {
+                Err(StorageError::Full)
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What the contract promises a back end about keys.
@@ -108,6 +129,16 @@ impl Shared {
     pub(crate) fn population(&self, table: Table) -> usize {
         self.0.lock().unwrap().population(table)
     }
+
+    /// From now on there is room for so many entries in all.
+    pub(crate) fn limit(&self, room: usize) {
+        self.0.lock().unwrap().room = Some(room);
+    }
+
+    /// From now on changes of this table fail; of none, with `None`.
+    pub(crate) fn break_down(&self, table: Option<Table>) {
+        self.0.lock().unwrap().broken = table;
+    }
 }
 
 impl Storage for Shared {
@@ -123,6 +154,7 @@ impl Storage for Shared {
         new: Option<&Cell>,
     ) -> Result<Exchange, StorageError> {
         let mut tables = self.0.lock().unwrap();
+        tables.takes(table, expected, new)?;
         Ok(tables.compare_exchange(table, key, expected, new))
     }
 

@@ -70,25 +70,26 @@ pub(super) struct Added {
     pub(super) ids: Vec<Uuid>,
 }
 
-/// `GET /stats`
+/// `GET /stats`. The counts are `null` while the storage that knows them does not answer.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Stats {
-    pub(crate) total: usize,
-    pub(crate) healthy: usize,
-    pub(crate) open: usize,
-    pub(crate) active_sessions: usize,
+    pub(crate) total: Option<usize>,
+    pub(crate) healthy: Option<usize>,
+    pub(crate) open: Option<usize>,
+    pub(crate) active_sessions: Option<usize>,
     #[serde(default)]
     pub(crate) storage: StoreState,
 }
 
 impl Stats {
-    pub(super) fn new(stats: PoolStats, storage: StoreState) -> Self {
+    pub(super) fn new(stats: Option<PoolStats>, storage: StoreState) -> Self {
+        let stats = stats.as_ref();
         Self {
             storage,
-            total: stats.total,
-            healthy: stats.healthy,
-            open: stats.open,
-            active_sessions: stats.active_sessions,
+            total: stats.map(|stats| stats.total),
+            healthy: stats.map(|stats| stats.healthy),
+            open: stats.map(|stats| stats.open),
+            active_sessions: stats.map(|stats| stats.active_sessions),
         }
     }
 }

@@ -24,7 +24,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::body::Body;
-use crate::config::ProxyEntry;
+use crate::config::{ProxyEntry, unknown};
 use crate::gateway::Gateway;
 use crate::reply;
 use crate::tenants::Tenants;
@@ -168,7 +168,12 @@ impl Admin {
         match (&method, place) {
             (&Method::GET, Place::Healthz) => healthz(gateway).await,
             (&Method::GET, Place::Stats) => {
-                let pool = manager.pool_stats().await?;
+                let pool = match manager.pool_stats().await {
+                    Ok(pool) => Some(pool),
+                    // Since when is what somebody wants to know now.
+                    Err(Error::Storage(_)) => None,
+                    Err(error) => return Err(error.into()),
+                };
                 json(&Stats::new(pool, gateway.store().state()))
             }
             (&Method::GET, Place::Sessions) => {
@@ -285,12 +290,18 @@ where
 /// The proxies that a body of `POST /proxies` stands for.
 fn added(body: &[u8]) -> Result<Vec<remora_host::Proxy>, Refused> {
     let entry: ProxyEntry = serde_json::from_slice(body).map_err(|error| {
-        // serde's own words may repeat the value, which may be a URL with a password.
-        bad(format!(
-            "the body is not a proxy such as {{\"url\": \"http://host:port\"}} (line {}, column {})",
-            error.line(),
-            error.column()
-        ))
+        // serde's own words may repeat the value, which may be a URL with a password; names are looked at.
+        let (line, column) = (error.line(), error.column());
+        let said = error.to_string();
+        let said = said.split(" at line ").next().unwrap_or_default();
+        match unknown(said, None) {
+            Some(unknown) => bad(format!(
+                "the body: {unknown} (line {line}, column {column})"
+            )),
+            None => bad(format!(
+                "the body is not a proxy such as {{\"url\": \"http://host:port\"}} (line {line}, column {column})"
+            )),
+        }
     })?;
     entry.read(0).map_err(|error| bad(error.to_string()))
 }

@@ -54,7 +54,8 @@ impl Ask<'_> {
                 active_sessions,
                 storage,
             } = stats;
-            let [a, b, c, d] = [total, healthy, open, active_sessions].map(|n| n.to_string());
+            let counts = [total, healthy, open, active_sessions];
+            let [a, b, c, d] = counts.map(|n| n.map_or("?".into(), |n| n.to_string()));
             rows.add_row([a, b, c, d, storage.to_string()]);
             rows
         })

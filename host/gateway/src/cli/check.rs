@@ -17,7 +17,7 @@ struct Checked<'a> {
     meaning: serde_json::Map<String, serde_json::Value>,
     proxies: Vec<Proxy>,
     tenants: Vec<String>,
-    note: Option<&'a str>,
+    notes: Vec<&'a str>,
 }
 
 /// Makes all that the file says but for its tenants, without touching what it names: nothing listens, nothing is
@@ -100,7 +100,7 @@ pub(super) async fn check(path: &Path, as_json: bool) -> Result<(), Failure> {
             meaning: meaning.collect(),
             proxies,
             tenants,
-            note: file.caveat(),
+            notes: file.caveats(),
         };
         return Ok(say(serde_json::to_string(&checked)?)?);
     }
@@ -122,7 +122,7 @@ pub(super) async fn check(path: &Path, as_json: bool) -> Result<(), Failure> {
     if has_pool {
         say(pool)?;
     }
-    if let Some(caveat) = file.caveat() {
+    for caveat in file.caveats() {
         say(format_args!("Note: {caveat}."))?;
     }
     Ok(())

@@ -32,9 +32,20 @@ pub(super) async fn serve(path: &Path, file: File) -> Result<(), Failure> {
     let mut limits = file.limits().map_err(wrong)?;
     let admin = file.admin().map_err(wrong)?;
     file.check_places().map_err(wrong)?;
-    let tenants = Arc::new(Tenants::of(&file).await.map_err(wrong)?);
-    // Before the first tenant is made: a signal from now on means a stop.
+    // Before a plugin is compiled or a server is looked for: a signal from now on means what it does later.
     let mut signals = Signals::new()?;
+    // A plugin of the operator's own is compiled by this process, for as long as it takes.
+    let made = tokio::spawn({
+        let file = file.clone();
+        async move { Tenants::of(&file).await }
+    });
+    let tenants = tokio::select! {
+        made = made => Arc::new(made?.map_err(wrong)?),
+        () = signals.stop() => {
+            tracing::info!("stopping before the first client was served");
+            return Ok(());
+        }
+    };
     let asked_for = file.limits.max_connections.is_some();
     limits.max_connections = allow_files(limits.max_connections, asked_for);
     let watching = tokio::select! {
@@ -44,7 +55,7 @@ pub(super) async fn serve(path: &Path, file: File) -> Result<(), Failure> {
             return Ok(());
         }
     };
-    if let Some(caveat) = file.caveat() {
+    for caveat in file.caveats() {
         tracing::warn!("{caveat}");
     }
     let admin = addresses.admin.map(|address| (address, admin));

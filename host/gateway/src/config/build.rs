@@ -1,7 +1,6 @@
 //! From fields to a gateway.
 
-use std::fs::File as Record;
-use std::io::{LineWriter, Read as _};
+use std::io::Read as _;
 use std::path::Path;
 
 use remora_host::{Error, Plugin, PluginError, ProxyManager, Runtime, Scope};
@@ -10,6 +9,7 @@ use thiserror::Error;
 use super::Addresses;
 use super::file::File;
 use crate::gateway::Gateway;
+use crate::record::Record;
 use crate::upstream::Trust;
 
 /// Which value is not accepted.
@@ -164,6 +164,7 @@ impl File {
     }
 
     /// Makes the pool at the top of the file: the plugin is loaded and told everything, nothing is listening yet.
+    /// What `record` names is opened once a [`Server`](crate::server::Server) listens.
     ///
     /// # Errors
     ///
@@ -194,18 +195,14 @@ impl File {
         }
         let storage = self.storage()?.open(None)?;
         let mut builder = storage.under(builder, None);
-        if let Some(path) = &self.record {
-            let record = Record::create(path).map_err(|error| BuildError::Path {
-                field: "record",
-                path: path.display().to_string(),
-                error,
-            })?;
-            builder = builder.record(LineWriter::new(record));
+        let record = self.record.as_deref().map(Record::new);
+        if let Some(record) = &record {
+            builder = builder.record(record.clone());
         }
         let manager = builder.build()?;
         let ids = manager.add_proxies(proxies).await?;
-        let gateway = Gateway::new(manager, settings, trust);
-        Ok(gateway.owning(ids).with_store(storage.store))
+        let gateway = Gateway::new(manager, settings, trust).owning(ids);
+        Ok(gateway.with_store(storage.store).with_record(record))
     }
 
     pub(crate) fn trust(&self) -> Result<Trust, BuildError> {

@@ -74,7 +74,7 @@ impl File {
             return Err(field("plugin", plugin.display(), accepted));
         }
         if self.retry.blocked == Some(true) {
-            let accepted = "false: Envoy tries another proxy only where the first was not reached";
+            let accepted = "false: to the filter a proxy that Envoy went past has failed, and one that is blocked has not";
             return Err(field("retry.blocked", true, accepted));
         }
         Ok(())

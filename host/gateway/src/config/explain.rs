@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use remora_host::session::StickyPolicy;
-use remora_host::{OnBad, Scope};
+use remora_host::{Mode, OnBad, Scope};
 
 use super::Addresses;
 use super::file::File;
@@ -87,11 +87,32 @@ impl File {
     }
 
     /// What is accepted and may surprise.
-    pub fn caveat(&self) -> Option<&'static str> {
-        let config = self.pool().proxy_config();
-        (config.sticky_scope == Scope::Session).then_some(
-            "with `sticky.scope = \"session\"` a request whose client names no session does not stick",
-        )
+    pub fn caveats(&self) -> Vec<&'static str> {
+        let sticky = &self.sticky;
+        let zero = |mode, ttl: Option<Duration>| {
+            mode == Some(Mode::Domain) && ttl.is_some_and(|ttl| ttl.is_zero())
+        };
+        let mut overrides = sticky.overrides.iter();
+        let caveats = [
+            (
+                sticky.scope == Scope::Session,
+                "with `sticky.scope = \"session\"` a request whose client names no session does not stick",
+            ),
+            (
+                zero(sticky.mode, sticky.ttl) || overrides.any(|over| zero(over.mode, over.ttl)),
+                "`mode = \"domain\"` with a `ttl` of zero is the same as \"disabled\"",
+            ),
+            (
+                self.storage.is_memory() && self.on_storage_error == OnError::Degrade,
+                "`on_storage_error` means nothing with `storage = \"memory\"`, which always answers",
+            ),
+            (
+                self.admin_token.is_some() && self.admin.is_none(),
+                "`admin_token` means nothing without `admin`: there is nowhere to show it",
+            ),
+        ];
+        let caveats = caveats.into_iter().filter(|(holds, _)| *holds);
+        caveats.map(|(_, caveat)| caveat).collect()
     }
 
     /// The fields that differ from `old` and hold only from the next start on.

@@ -41,20 +41,22 @@ fn is_safe(text: &str, also: &str) -> bool {
         .all(|c| c.is_ascii_alphanumeric() || also.contains(c))
 }
 
-/// serde says "unknown field `x`, expected one of `a`, `b`": the nearest of them helps more.
 fn explain(message: &str, text: &str, at: usize, table: Option<&str>) -> String {
     let first_line = message.lines().next().unwrap_or(message);
     if let Some(wrong) = kind::explain(first_line, text, at, table) {
         return wrong;
     }
-    let unknown = ["field", "variant"].into_iter().find_map(|kind| {
-        let rest = first_line.strip_prefix("unknown ")?.strip_prefix(kind)?;
+    unknown(first_line, table).unwrap_or_else(|| first_line.to_owned())
+}
+
+/// serde's words for a name that is not known, with the nearest one that is; `None` where they are about something
+/// else.
+pub(crate) fn unknown(message: &str, table: Option<&str>) -> Option<String> {
+    let (kind, name, expected) = ["field", "variant"].into_iter().find_map(|kind| {
+        let rest = message.strip_prefix("unknown ")?.strip_prefix(kind)?;
         let (name, expected) = rest.strip_prefix(" `")?.split_once("`, expected ")?;
         Some((kind, name, expected))
-    });
-    let Some((kind, name, expected)) = unknown else {
-        return first_line.to_owned();
-    };
+    })?;
     let place = table
         .map(|table| format!(" in {table}"))
         .unwrap_or_default();
@@ -64,13 +66,13 @@ fn explain(message: &str, text: &str, at: usize, table: Option<&str>) -> String 
         .step_by(2)
         .map(|known| (strsim::jaro_winkler(name, known), known))
         .max_by(|a, b| a.0.total_cmp(&b.0));
-    match nearest {
+    Some(match nearest {
         _ if !is_safe(name, "-_") => format!("unknown {kind}{place}, expected {expected}"),
         Some((likeness, known)) if likeness >= NEAR => {
             format!("unknown {kind} `{name}`{place}; did you mean `{known}`?")
         }
         _ => format!("unknown {kind} `{name}`{place}, expected {expected}"),
-    }
+    })
 }
 
 #[cfg(test)]

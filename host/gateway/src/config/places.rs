@@ -1,10 +1,15 @@
-//! Files that are made at the start: whether they can be, as far as that can be seen without opening any.
+//! Files that are made at the start: whether they can be, and whether one that is there already can be the one, as far
+//! as that can be seen without writing to any.
 
-use std::io;
+use std::fs::{self, File as Opened};
+use std::io::{self, ErrorKind, Read as _};
 use std::path::Path;
 
 use super::build::BuildError;
 use super::file::File;
+
+/// What a file of redb begins with.
+const MAGIC: [u8; 9] = *b"redb\x1A\x0A\xA9\x0D\x0A";
 
 impl File {
     /// Whether there are places for `record` and for the file of `storage`.
@@ -19,10 +24,10 @@ impl File {
         }
         let storage = self.storage()?;
         let files = [
-            ("record", self.record.as_deref()),
-            ("storage", storage.path()),
+            ("record", self.record.as_deref(), check as Check),
+            ("storage", storage.path(), check_state),
         ];
-        for (field, path) in files {
+        for (field, path, check) in files {
             if let Some(path) = path {
                 check(path).map_err(|error| BuildError::Path {
                     field,
@@ -32,6 +37,35 @@ impl File {
             }
         }
         Ok(())
+    }
+}
+
+type Check = fn(&Path) -> io::Result<()>;
+
+fn check_state(path: &Path) -> io::Result<()> {
+    check(path)?;
+    let place = match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        place => place?,
+    };
+    let wrong = |what: &str| {
+        let line = format!("it is {what}; move it away to begin with a new one");
+        Err(io::Error::other(line))
+    };
+    if !place.is_file() {
+        return wrong("not a regular file");
+    }
+    if place.len() == 0 {
+        return wrong("empty, and so not a state file of remora");
+    }
+    let mut first = [0; MAGIC.len()];
+    let read = Opened::open(path).and_then(|mut file| file.read_exact(&mut first));
+    match read {
+        // Whoever checks need not be who serves.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        Err(error) if error.kind() != ErrorKind::UnexpectedEof => Err(error),
+        _ if first != MAGIC => wrong("not a state file of remora"),
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! How a pool works: the same fields at the top of `remora.toml` and for each tenant.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use remora_host::session::StickyPolicy;
 use remora_host::{BreakerConfig, Error, Mode, Proxy, ProxyConfig, StickyOverride};
@@ -63,7 +64,7 @@ impl PoolFields<'_> {
         ProxyConfig {
             sticky_policy: match (sticky.mode(), sticky.ttl) {
                 (Mode::Disabled, _) => StickyPolicy::Disabled,
-                (Mode::Domain, Some(ttl)) => StickyPolicy::domain(ttl),
+                (Mode::Domain, Some(ttl)) => sticking(ttl),
                 (Mode::Domain, None) => StickyPolicy::domain_default(),
             },
             sticky_scope: sticky.scope,
@@ -104,12 +105,20 @@ impl PoolFields<'_> {
             pattern: over.pattern.clone(),
             policy: Mode::or_implied(over.mode, over.ttl.is_some()).map(|mode| match mode {
                 Mode::Disabled => StickyPolicy::Disabled,
-                Mode::Domain => ttl.map_or_else(StickyPolicy::domain_default, StickyPolicy::domain),
+                Mode::Domain => ttl.map_or_else(StickyPolicy::domain_default, sticking),
             }),
             idle: over.idle,
             max_requests: over.max_requests,
             on_bad: over.on_bad,
         }
+    }
+}
+
+/// A session that is over when it begins is none.
+fn sticking(ttl: Duration) -> StickyPolicy {
+    match ttl.is_zero() {
+        true => StickyPolicy::Disabled,
+        false => StickyPolicy::domain(ttl),
     }
 }
 

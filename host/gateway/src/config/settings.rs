@@ -41,6 +41,13 @@ impl PoolFields<'_> {
             return Err(field("retry.attempts", attempts, "0 to 10"));
         }
         self.check_idle_ttls()?;
+        let breaker = self.proxy_config().breaker;
+        if let Some(most) = self.breaker.max_half_open_after
+            && most < breaker.half_open_after
+        {
+            let accepted = "at least `breaker.half_open_after`, which is 30s unless it is set";
+            return Err(field("breaker.max_half_open_after", shown(most), accepted));
+        }
         Ok(Settings {
             timeouts,
             verdicts: self.verdicts()?,

@@ -92,6 +92,20 @@ impl StorageField {
         self.0 == "memory"
     }
 
+    /// Whether a server's address has a database that there can be, or none.
+    fn has_database(&self) -> bool {
+        let address = self.0.split(['?', '#']).next().unwrap_or_default();
+        let place = address.split_once("://").map_or("", |(_, place)| place);
+        let database = place.split_once('/').map_or("", |(_, database)| database);
+        let is_cluster = self.kind().ends_with("-cluster");
+        match database.trim_matches('/') {
+            "" => true,
+            number => number
+                .parse::<u32>()
+                .is_ok_and(|number| number == 0 || !is_cluster),
+        }
+    }
+
     fn read(&self) -> Result<Place, BuildError> {
         if self.0 == "memory" {
             return Ok(Place::Memory);
@@ -121,7 +135,15 @@ impl StorageField {
             let options = RedisOptions::parse(&self.0).map_err(|error| BuildError::Storage {
                 reason: error.to_string(),
             });
-            return options.map(Place::Redis);
+            let options = options?;
+            if !self.has_database() {
+                // Not shown: it may be the rest of a password with a `/` in it.
+                let reason = "what stands behind the host is not the number of a database; accepted: \
+                              redis://host:port/0, or nothing there, and nothing but 0 for a cluster";
+                let reason = reason.into();
+                return Err(BuildError::Storage { reason });
+            }
+            return Ok(Place::Redis(options));
         }
         // What is no address may still be a password.
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
@@ -353,6 +375,27 @@ mod tests {
                 !format!("{error} {error:?} {field:?}").contains("s3cret"),
                 "{error}"
             );
+        }
+    }
+
+    #[test]
+    fn a_database_is_a_number() {
+        for (text, good) in [
+            ("redis://h", true),
+            ("redis://h:1/", true),
+            ("rediss://u:p@h:1/15?prefix=a&ca=/etc/ca.pem", true),
+            ("redis-cluster://a:1,b:2/0", true),
+            ("redis-cluster://a:1,b:2/1", false),
+            ("redis://h:1/abc", false),
+            ("redis://h:1/-1", false),
+            ("redis://h:1/1/2", false),
+            ("redis://user:12/s3cret@h", false),
+        ] {
+            let read = StorageField(text.into()).read();
+            assert_eq!(read.is_ok(), good, "{text}");
+            if let Err(error) = read {
+                assert!(!error.to_string().contains("s3cret"), "{error}");
+            }
         }
     }
 

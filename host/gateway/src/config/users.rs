@@ -66,6 +66,10 @@ fn secret(user: &User, i: usize, passwords: Passwords) -> Result<Secret, BuildEr
                             hash-password` writes it";
             Err(field(at(i, "password"), "…", accepted))
         }
+        // One that a variable left empty would let in everybody who knows a name.
+        (Some(password), None) if password.is_empty() => {
+            Err(field(at(i, "password"), "empty", "at least a character"))
+        }
         (Some(password), None) => Ok(Secret::Plain(password.clone())),
         (Some(_), Some(_)) => {
             let accepted = "left out where there is a `password`";

@@ -1,5 +1,7 @@
-//! The filter and its own configuration: the fields of `remora.toml` under their names. No secret among them.
+//! The filter and its own configuration: the fields of `remora.toml` that mean something there, under their names.
+//! No secret among them.
 
+use std::hash::{DefaultHasher, Hasher as _};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -24,6 +26,11 @@ pub(super) fn filter(plan: &Plan<'_>, place: &Place) -> Value {
                 "vm_id": NAME,
                 "runtime": "envoy.wasm.runtime.v8",
                 "code": {"local": {"filename": place.wasm()}},
+                // Envoy reads the file again only where something here is new.
+                "configuration": {
+                    "@type": "type.googleapis.com/google.protobuf.StringValue",
+                    "value": mark(plan.module()),
+                },
             },
             "configuration": {
                 "@type": "type.googleapis.com/google.protobuf.StringValue",
@@ -34,6 +41,13 @@ pub(super) fn filter(plan: &Plan<'_>, place: &Place) -> Value {
             "reload_config": {"backoff": {"base_interval": "0.1s", "max_interval": "1s"}},
         },
     })
+}
+
+/// What tells one module from another.
+fn mark(module: &[u8]) -> String {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(module);
+    format!("module {:016x}", hasher.finish())
 }
 
 /// As JSON: Envoy hands the filter a text.
@@ -48,7 +62,6 @@ fn configuration(plan: &Plan<'_>) -> String {
                 "address": proxy.address.to_string(),
                 "id": proxy.id.to_string(),
                 "weight": proxy.weight,
-                "tags": proxy.tags,
             })
         })
         .collect();
@@ -97,6 +110,10 @@ fn tables(file: &File) -> Map<String, Value> {
         (
             "retry",
             Fields::default().some("attempts", file.retry.attempts),
+        ),
+        (
+            "timeouts",
+            Fields::default().time("connect", Some(file.timeouts.connect)),
         ),
         (
             "client",

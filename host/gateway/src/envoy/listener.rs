@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::bootstrap::{seconds, watched};
-use super::{NAME, Place, Plan, filter};
-use crate::attempt::Retry;
+use super::{NAME, Place, Plan, filter, routes};
+use crate::classify::Fault;
 use crate::config::BuildError;
 
 pub(super) fn listener(plan: &Plan<'_>, place: &Place) -> Result<Value, BuildError> {
@@ -28,7 +28,7 @@ fn manager(plan: &Plan<'_>, place: &Place) -> Value {
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "clients",
         "codec_type": "HTTP1",
-        "http_protocol_options": {"allow_absolute_url": true},
+        "http_protocol_options": {"allow_absolute_url": true, "accept_http_10": true},
         "upgrade_configs": [{"upgrade_type": "CONNECT"}],
         // Every client is a stranger: Envoy drops what it would otherwise take orders by (`x-envoy-…`), and
         // tells nobody who it was.
@@ -41,6 +41,7 @@ fn manager(plan: &Plan<'_>, place: &Place) -> Value {
         "request_headers_timeout": seconds(timeouts.client),
         "max_request_headers_kb": limits.max_header_bytes.div_ceil(1_024),
         "http_filters": [
+            credentials(),
             remora(plan, place),
             {
                 "name": "envoy.filters.http.router",
@@ -52,14 +53,9 @@ fn manager(plan: &Plan<'_>, place: &Place) -> Value {
         ],
         "route_config": {
             "name": "all",
-            "virtual_hosts": [{
-                "name": "all",
-                "domains": ["*"],
-                "routes": [
-                    route(plan, &json!({"connect_matcher": {}}), true),
-                    route(plan, &json!({"prefix": "/"}), false),
-                ],
-            }],
+            // Overrides are by host alone.
+            "ignore_port_in_host_matching": true,
+            "virtual_hosts": routes::hosts(plan),
         },
     })
 }
@@ -77,25 +73,35 @@ fn remora(plan: &Plan<'_>, place: &Place) -> Value {
     }
 }
 
-fn route(plan: &Plan<'_>, what: &Value, tunnel: bool) -> Value {
-    let attempts = plan
-        .file
-        .retry
-        .attempts
-        .unwrap_or(Retry::default().attempts);
-    let mut route = json!({
-        "cluster": NAME,
-        // A response may take as long as it comes.
-        "timeout": "0s",
-        "retry_policy": {
-            "retry_on": "connect-failure,reset-before-request",
-            "num_retries": attempts,
-            // Envoy counts it until the head of the response.
-            "per_try_timeout": seconds(plan.file.timeouts.head),
-        },
+/// A 407 of an upstream proxy is meant for remora. A client that got it would ask its user for the operator's password.
+fn credentials() -> Value {
+    let refused = Fault::Credentials;
+    let kind = |name: &str| format!("type.googleapis.com/envoy.{name}");
+    let instead = json!({
+        "@type": kind("extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy"),
+        "status_code": refused.status().as_u16(),
+        "body": {"inline_string": format!("remora: {refused}\n")},
+        // For the filter: it begins as other faults of upstream proxies do.
+        "response_code_details": "upstream_refuses_credentials",
+        "response_headers_to_add": [{"header": {
+            "key": "proxy-status",
+            "value": format!("remora;error={};details=\"{refused}\"", refused.proxy_error()),
+        }}],
     });
-    if tunnel {
-        route["upgrade_configs"] = json!([{"upgrade_type": "CONNECT"}]);
-    }
-    json!({"match": what, "route": route})
+    json!({
+        "name": "envoy.filters.http.custom_response",
+        "typed_config": {
+            "@type": kind("extensions.filters.http.custom_response.v3.CustomResponse"),
+            "custom_response_matcher": {"matcher_list": {"matchers": [{
+                "predicate": {"single_predicate": {
+                    "input": {
+                        "name": "status",
+                        "typed_config": {"@type": kind("type.matcher.v3.HttpResponseStatusCodeMatchInput")},
+                    },
+                    "value_match": {"exact": "407"},
+                }},
+                "on_match": {"action": {"name": "instead", "typed_config": instead}},
+            }]}},
+        },
+    })
 }

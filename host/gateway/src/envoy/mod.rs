@@ -3,10 +3,11 @@
 //! | module | what it makes |
 //! |---|---|
 //! | `pool` | the proxies as Envoy has to see them |
-//! | `filter` | the filter's own configuration: ids, addresses, weights and tags; no secret |
+//! | `filter` | the filter's own configuration: ids, addresses and weights; no secret |
 //! | `cluster` | the cluster that the pool is, its endpoints and their credentials |
 //! | `sockets` | how the proxies are spoken to: in the clear, or over TLS |
 //! | `listener` | where clients connect |
+//! | `routes` | how long an answer may take, and what is sent again |
 //! | `bootstrap` | all of it |
 //! | `files` | writes it so that a running Envoy takes it up |
 
@@ -16,10 +17,12 @@ mod files;
 mod filter;
 mod listener;
 mod pool;
+mod routes;
 mod sockets;
 
 use std::path::{Path, PathBuf};
 
+use remora_host::Verdicts;
 use serde_json::Value;
 
 use crate::config::{BuildError, File};
@@ -40,6 +43,7 @@ const NAME: &str = "remora";
 pub struct Plan<'a> {
     file: &'a File,
     pool: Vec<Upstream>,
+    verdicts: Verdicts,
 }
 
 /// Where the parts of a configuration are.
@@ -69,9 +73,13 @@ impl<'a> Plan<'a> {
     pub fn new(file: &'a File) -> Result<Self, BuildError> {
         file.check_for_envoy()?;
         file.envoy_addresses()?;
-        file.pool().settings(file.timeouts()?)?;
+        let verdicts = file.pool().settings(file.timeouts()?)?.verdicts;
         let pool = pool::read(file)?;
-        Ok(Self { file, pool })
+        Ok(Self {
+            file,
+            pool,
+            verdicts,
+        })
     }
 
     /// A complete bootstrap in one document. `wasm` is where the module is.

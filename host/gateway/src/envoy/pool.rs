@@ -23,7 +23,6 @@ pub(super) struct Upstream {
     /// The value of `Proxy-Authorization`.
     pub(super) authorization: Option<String>,
     pub(super) weight: u32,
-    pub(super) tags: Vec<String>,
 }
 
 impl std::fmt::Debug for Upstream {
@@ -123,7 +122,6 @@ impl Upstream {
             tls,
             authorization,
             weight: proxy.weight,
-            tags: proxy.tags.clone(),
         })
     }
 }

@@ -1,6 +1,8 @@
 //! Makes tenants of what their files say.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -11,6 +13,7 @@ use remora_host::{
     CodeCache, Compiler, Error, Plugin, PluginError, Proxy, ProxyConfig, ProxyManager, Runtime,
     RuntimeConfig, Scope,
 };
+use tempfile::TempDir;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
@@ -58,6 +61,20 @@ pub(crate) struct Maker {
     threads: PluginThreads,
     /// The plugins of files, so that a thousand tenants may use one.
     plugins: Mutex<HashMap<(PathBuf, Stamp), Plugin>>,
+    /// Where compiled code is, while it is only tried out.
+    _place: Option<TempDir>,
+}
+
+/// Plugins of people who are not trusted are compiled in a process of its own.
+fn compiled_apart(directory: PathBuf) -> CodeCache {
+    CodeCache {
+        directory,
+        compiler: Some(Compiler {
+            args: vec![COMPILE.into()],
+            // This very program, also when another version has been installed in its place meanwhile.
+            ..Compiler::new("/proc/self/exe")
+        }),
+    }
 }
 
 impl std::fmt::Debug for Maker {
@@ -71,20 +88,30 @@ impl std::fmt::Debug for Maker {
 
 impl Maker {
     pub(super) fn new(file: &File, trust: Trust) -> Result<Self, BuildError> {
-        let cache = file.code_cache.as_ref().map(|directory| CodeCache {
-            directory: directory.clone(),
-            compiler: Some(Compiler {
-                args: vec![COMPILE.into()],
-                // This very program, also when another version has been installed in its place meanwhile.
-                ..Compiler::new("/proc/self/exe")
-            }),
-        });
+        let cache = file.code_cache.clone().map(compiled_apart);
         Self::with(file, trust, file.storage()?, cache)
     }
 
-    /// One that touches nothing: plugins are compiled in this process, state is gone with it.
+    /// One that touches nothing that the file names: compiled code and state are gone with it. What keeps a plugin from
+    /// taking a server's time and memory holds here, too.
     pub(super) fn trial(file: &File, trust: Trust) -> Result<Self, BuildError> {
-        Self::with(file, trust, StorageFields::memory(), None)
+        let storage = StorageFields::memory();
+        if file.code_cache.is_none() {
+            // There will be no plugin.
+            return Self::with(file, trust, storage, None);
+        }
+        let mut private = tempfile::Builder::new();
+        let private = private.permissions(Permissions::from_mode(0o700)).tempdir();
+        let place = private.map_err(|error| BuildError::Path {
+            field: "code_cache",
+            path: std::env::temp_dir().display().to_string(),
+            error,
+        })?;
+        let cache = compiled_apart(place.path().to_owned());
+        Ok(Self {
+            _place: Some(place),
+            ..Self::with(file, trust, storage, Some(cache))?
+        })
     }
 
     fn with(
@@ -116,6 +143,7 @@ impl Maker {
             compiling: Semaphore::new((cores as usize / 2).max(1)),
             reading: Semaphore::new(cores as usize),
             plugins: Mutex::default(),
+            _place: None,
         })
     }
 

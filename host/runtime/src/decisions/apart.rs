@@ -38,12 +38,18 @@ impl Apart {
         }
     }
 
+    /// Where its tasks run.
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
     /// What needs no call.
     pub(super) fn local(&self) -> &Local {
         &self.local
     }
 
-    /// Runs a call to its end, whether who asked still waits or not.
+    /// Runs a call to its end, whether who asked still waits or not; given up before there is a place for it, it does not
+    /// begin.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         f: impl FnOnce(&Local) -> Result<T, Error> + Send + 'static,
@@ -77,6 +83,16 @@ impl Apart {
         });
         let mut delivery = answer.await.unwrap_or_else(|_| Err(ended()))?;
         delivery.grant.take().ok_or_else(ended)
+    }
+
+    /// It is made, whether who asked still waits or not: nobody else has the lease.
+    pub(super) async fn release(&self, lease: Lease, outcome: Outcome) -> Result<Released, Error> {
+        let (sender, answer) = oneshot::channel();
+        self.release_then(lease, outcome, |released| {
+            // Nobody may be listening.
+            let _ = sender.send(released);
+        });
+        answer.await.unwrap_or_else(|_| Err(ended()))
     }
 
     pub(super) fn release_then(
@@ -123,6 +139,6 @@ impl Drop for Delivery {
 }
 
 /// The runtime is being shut down.
-fn ended() -> Error {
+pub(super) fn ended() -> Error {
     Error::Plugin(PluginError::Runtime("the process is ending".into()))
 }

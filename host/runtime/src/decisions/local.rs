@@ -38,7 +38,10 @@ impl Local {
     pub(super) fn release(&self, lease: &Lease, outcome: Outcome) -> Result<Released, Error> {
         self.recorded(
             || Event::Release(lease.clone(), outcome),
-            || self.instances.with(|i| i.release(lease, outcome)),
+            || {
+                let release = |i: &mut Instance| i.release(lease, outcome);
+                self.instances.with_overdraft(release)
+            },
         )
     }
 

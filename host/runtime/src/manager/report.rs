@@ -227,9 +227,25 @@ impl ProxyManager {
     }
 }
 
-fn time(ms: u64) -> SystemTime {
-    // A plugin may answer with a time that the system cannot hold.
+/// The end of the year 9999: the last moment that RFC 3339 can say.
+const LAST_MS: u64 = 253_402_300_799_999;
+
+/// A time that a plugin answered with, which may be any.
+pub(crate) fn time(ms: u64) -> SystemTime {
     UNIX_EPOCH
-        .checked_add(Duration::from_millis(ms))
+        .checked_add(Duration::from_millis(ms.min(LAST_MS)))
         .unwrap_or(UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_a_plugin_made_up_can_be_written_down() {
+        for ms in [253_402_300_799_999, 253_402_300_800_000, u64::MAX] {
+            let text = humantime::format_rfc3339_millis(time(ms)).to_string();
+            assert_eq!(text, "9999-12-31T23:59:59.999Z");
+        }
+    }
 }

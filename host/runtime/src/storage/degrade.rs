@@ -98,7 +98,10 @@ async fn look_for<R: RemoteStorage>(inner: Weak<Inner<R>>) {
     loop {
         sleep(LOOK_EVERY).await;
         let Some(inner) = inner.upgrade() else { return };
-        let look = inner.store.load(Table::Breakers, "look");
+        // A change of nothing: what takes no changes is not back.
+        let look = inner
+            .store
+            .compare_exchange(Table::Breakers, "look", None, None);
         if matches!(timeout(PATIENCE, look).await, Ok(Ok(_))) {
             tracing::warn!("the storage is back; this process shares it again");
             inner.health.recovered();

@@ -34,15 +34,9 @@ impl Health {
         (since != 0).then(|| UNIX_EPOCH + Duration::from_millis(since))
     }
 
-    /// Whether it does not work at this moment.
+    /// Whether it does not work at this moment: it does not answer, or takes no changes.
     pub fn is_failing(&self) -> bool {
         self.failing_since.load(Ordering::SeqCst) != 0
-    }
-
-    /// Whether it has not worked for that long.
-    pub(crate) fn has_failed_for(&self, long: Duration) -> bool {
-        let since = self.failing_since();
-        since.is_some_and(|since| since.elapsed().is_ok_and(|elapsed| elapsed >= long))
     }
 
     /// How often it has stopped working.

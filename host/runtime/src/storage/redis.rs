@@ -7,6 +7,7 @@ mod layout;
 mod link;
 mod options;
 mod recent;
+mod refusal;
 mod script;
 mod verdict;
 
@@ -106,7 +107,7 @@ impl RedisStorage {
         }
     }
 
-    /// Whether the server answers.
+    /// Whether the server answers, and takes changes.
     pub fn health(&self) -> &Arc<Health> {
         &self.link.health
     }
@@ -125,14 +126,18 @@ impl RedisStorage {
             };
             match Verdict::of(&error) {
                 Verdict::Refused(answer) => {
-                    self.link.refused(&error);
+                    if call.changes() && answer == StorageError::Unavailable {
+                        self.link.refused_change(&error);
+                    } else {
+                        self.link.refused(&error);
+                    }
                     return Err(answer);
                 }
                 Verdict::NotNow => {}
                 Verdict::Lost => self.link.doubt(&error),
                 Verdict::Replica => self.link.leave(&error),
             }
-            if self.link.health.has_failed_for(PATIENCE) {
+            if self.link.has_been_gone_for(PATIENCE) {
                 return Err(StorageError::Unavailable);
             }
             tokio::time::sleep(AGAIN_AFTER).await;

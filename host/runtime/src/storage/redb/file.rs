@@ -1,6 +1,7 @@
 //! The file: its format, and how it is opened, read, written and compacted.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
@@ -177,6 +178,10 @@ fn create(path: &Path) -> Result<(), RedbError> {
             // From a process that ended while it made it; nothing was ever stored there.
             fs::remove_file(&unfinished).map_err(failed)?;
         }
+        // It holds targets and session ids.
+        let mut private = OpenOptions::new();
+        let private = private.write(true).create_new(true).mode(0o600);
+        private.open(&unfinished).map_err(failed)?;
         let database = Builder::new()
             .set_cache_size(CACHE_BYTES)
             .create(&unfinished)

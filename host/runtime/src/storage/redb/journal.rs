@@ -216,6 +216,15 @@ impl Journal {
         self.done.notify_all();
     }
 
+    /// Answers to questions are on disk: what was to be written there before, a sweep's removal, is not any more.
+    pub(super) fn overtaken(&self, batch: &Batch) {
+        let state = &mut *self.state.lock();
+        for place in batch.keys() {
+            state.changed.remove(place);
+            state.new.remove(place);
+        }
+    }
+
     /// They are not: they wait for the next attempt, unless something newer does. Answers whether there will be
     /// one: a store that is closed gives up.
     pub(super) fn not_written(&self, batch: Batch, flushes: u64) -> bool {

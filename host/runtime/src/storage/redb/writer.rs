@@ -92,6 +92,7 @@ impl Writer {
         }
         let written = self.write(&batch);
         if written.is_ok() {
+            self.journal.overtaken(&batch);
             for ((index, key), cell) in &batch {
                 self.put(*index, key, cell.as_ref());
             }
@@ -131,5 +132,71 @@ impl Writer {
                 let _ = self.memory.exchange(table, key, Some(cell), None, note);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::storage::redb::{Durability, RedbOptions};
+
+    const TABLE: Table = Table::Sessions;
+
+    fn cell(expires_at: u64) -> Cell {
+        Cell {
+            words: [1; 6],
+            expires_at,
+        }
+    }
+
+    /// What [`Writer::run`] does once.
+    fn work(writer: &mut Writer) {
+        match writer.journal.take(Duration::from_secs(60)) {
+            Work::Questions(questions) => writer.decide(questions),
+            Work::Changes(batch, flushes) => {
+                writer.write(&batch).unwrap();
+                writer.journal.written(&batch, flushes);
+            }
+            Work::Idle | Work::Closed => panic!("nothing to do"),
+        }
+    }
+
+    #[test]
+    fn what_was_swept_and_came_again_stays_in_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.redb");
+        let journal = Arc::new(Journal::new(RedbOptions {
+            durability: Durability::Immediate,
+            ..RedbOptions::default()
+        }));
+        let mut writer = Writer {
+            file: StateFile::open(&path).unwrap(),
+            clock: SystemClock::default(),
+            memory: Arc::default(),
+            journal: journal.clone(),
+            health: Arc::new(Health::new()),
+        };
+        let now = writer.clock.now_ms();
+        let (old, new) = (cell(now - 1), cell(now + 3_600_000));
+        let ask = |writer: &mut Writer, key: &'static str, cell: Cell| {
+            let journal = journal.clone();
+            let asker = thread::spawn(move || journal.ask(TABLE, key, None, Some(&cell)));
+            work(writer);
+            assert_eq!(asker.join().unwrap(), Ok(Exchange::Stored));
+        };
+        ask(&mut writer, "again", old);
+        ask(&mut writer, "gone", old);
+        writer.sweep(now);
+        ask(&mut writer, "again", new);
+        // What the sweep took out, and nobody has put there again.
+        work(&mut writer);
+        drop(writer);
+        let memory = MemoryProxyStore::default();
+        // The time does not matter: nothing is dropped.
+        StateFile::open(&path).unwrap().load(&memory, 0).unwrap();
+        assert_eq!(memory.load(TABLE, "again"), Ok(Some(new)));
+        assert_eq!(memory.load(TABLE, "gone"), Ok(None));
     }
 }

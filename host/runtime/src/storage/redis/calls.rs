@@ -55,10 +55,10 @@ impl RedisStorage {
             key.as_bytes(),
             grace.as_bytes(),
         ];
-        let (answer, again) = self
-            .send(&EXCHANGE.call(&[&entry, &index], &arguments))
-            .await?;
+        let call = EXCHANGE.call(&[&entry, &index], &arguments).changing();
+        let (answer, again) = self.send(&call).await?;
         let stored = || {
+            self.link.changed();
             if table == Table::Sessions {
                 self.link.recent.note(key, expected, new);
             }

@@ -10,8 +10,8 @@ for _, name in ipairs(names) do
     answer[#answer + 1] = name
     answer[#answer + 1] = value
   else
-    -- The server has dropped it.
-    redis.call('ZREM', KEYS[1], name)
+    -- The server has dropped it. One that takes no changes may still be asked.
+    redis.pcall('ZREM', KEYS[1], name)
   end
 end
 return answer

@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | `{prefix}:T:key` | string | an entry of table `T`: its seven numbers, little-endian, and the mark of its last change |
 //! | `{prefix}:T` | sorted set | the table's keys by their expiry, `+inf` for those that have none |
+//! | `{prefix}:nothing` | | never set |
 
 use remora_core::{Cell, StorageError, Table};
 
@@ -37,6 +38,11 @@ impl Layout {
     /// The key of a table's index.
     pub(super) fn index(&self, table: Table) -> String {
         format!("{}{}", self.tag, table.index())
+    }
+
+    /// A key that is never set: what may be changed without changing anything.
+    pub(super) fn nothing(&self) -> String {
+        format!("{}nothing", self.tag)
     }
 
     /// What the keys of a table's entries begin with.

@@ -19,8 +19,9 @@ use super::connection::{Connection, Maker};
 use super::layout::Layout;
 use super::options::RedisOptions;
 use super::recent::Recent;
+use super::refusal::Refusal;
 use super::script::{Call, LOOK};
-use super::verdict::reason;
+use super::verdict::{Verdict, reason};
 use crate::storage::health::Health;
 
 /// How often the server is looked at while all goes well.
@@ -32,6 +33,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 /// How often it is said that a server refuses.
 const SAID_EVERY: Duration = Duration::from_secs(10);
 
+const NO_CHANGES: &str = "the storage takes no changes";
+
 /// How many sessions are asked for at a time after a failover.
 const AT_A_TIME: usize = 256;
 
@@ -39,8 +42,8 @@ const AT_A_TIME: usize = 256;
 pub(super) struct Link {
     maker: Maker,
     options: RedisOptions,
-    /// What the server is asked about, so that a cluster asks the right node.
-    some_key: String,
+    /// What looks are about, so that a cluster asks the right node.
+    no_key: String,
     current: ArcSwapOption<Connection>,
     /// The keeper is to look at once.
     doubted: Notify,
@@ -52,6 +55,9 @@ pub(super) struct Link {
     layout: Layout,
     /// Which run of which server answered last.
     run: Mutex<String>,
+    /// Since when it has not answered; `None` while it does.
+    gone_since: Mutex<Option<Instant>>,
+    refusal: Refusal,
     refused_at: Mutex<Option<Instant>>,
 }
 
@@ -60,7 +66,7 @@ impl Link {
         let link = Arc::new(Self {
             maker: Maker::new(&options)?,
             options,
-            some_key: layout.index(Table::Sessions),
+            no_key: layout.nothing(),
             current: ArcSwapOption::empty(),
             doubted: Notify::new(),
             connected: Notify::new(),
@@ -69,6 +75,8 @@ impl Link {
             recent: Recent::default(),
             layout: layout.clone(),
             run: Mutex::default(),
+            gone_since: Mutex::default(),
+            refusal: Refusal::default(),
             refused_at: Mutex::default(),
         });
         let runtime = tokio::runtime::Handle::try_current();
@@ -84,7 +92,7 @@ impl Link {
             if let Some(connection) = self.connection_now() {
                 return Some(connection);
             }
-            if self.health.has_failed_for(patience) {
+            if self.has_been_gone_for(patience) {
                 return None;
             }
             // The keeper wakes it; the end of patience does if the keeper does not.
@@ -97,16 +105,52 @@ impl Link {
         self.current.load_full().map(|c| (*c).clone())
     }
 
+    /// Whether it has not answered for that long.
+    pub(super) fn has_been_gone_for(&self, long: Duration) -> bool {
+        let since = *self.gone_since.lock();
+        since.is_some_and(|since| since.elapsed() >= long)
+    }
+
     /// A call has failed in a way that makes the connection doubtful.
     pub(super) fn doubt(&self, error: &RedisError) {
-        if self.health.failed() {
-            let (server, error) = (self.options.shown(), reason(error));
-            tracing::warn!(server, error, "the storage does not answer");
-        }
+        self.gone_since.lock().get_or_insert_with(Instant::now);
+        let what = match Verdict::of(error) {
+            Verdict::Replica => NO_CHANGES,
+            _ => "the storage does not answer",
+        };
+        self.fails(what, &reason(error));
         self.doubted.notify_one();
     }
 
-    /// A server that works has refused a call. Said now and then, not with every call.
+    /// A server that answers has refused a change.
+    pub(super) fn refused_change(&self, error: &RedisError) {
+        let error = reason(error);
+        self.refusal.met_by_a_call(&error);
+        if self.fails(NO_CHANGES, &error) {
+            self.doubted.notify_one();
+        }
+    }
+
+    /// Says so once an outage. Answers whether it is a new one.
+    fn fails(&self, what: &str, error: &str) -> bool {
+        let new = self.health.failed();
+        if new {
+            let server = self.options.shown();
+            tracing::warn!(server, error, "{what}");
+        }
+        new
+    }
+
+    /// The server has taken a change.
+    pub(super) fn changed(&self) {
+        if self.refusal.over() && self.health.recovered() {
+            let server = self.options.shown();
+            tracing::info!(server, "the storage takes changes again");
+        }
+    }
+
+    /// A server that works has refused a call: one that is not a change, or one of an entry that is not ours, or for want
+    /// of room. Said now and then, not with every call.
     pub(super) fn refused(&self, error: &RedisError) {
         let mut said_at = self.refused_at.lock();
         if said_at.is_none_or(|at| at.elapsed() >= SAID_EVERY) {
@@ -136,10 +180,12 @@ impl Link {
     /// Asks the server for its time and its name.
     async fn look(&self, connection: &mut Connection) -> Result<Seen, RedisError> {
         let asked = Instant::now();
-        let look = LOOK.call(&[&self.some_key], &[]);
+        let look = LOOK.call(&[&self.no_key], &[]);
         let answer = timeout(self.options.answer_timeout, look.send(connection)).await;
         let answer = answer.map_err(|_| timed_out())??;
-        let (seconds, micros, run): (u64, u64, String) = redis::from_redis_value(answer)?;
+        let (seconds, micros, run, refusal): (u64, u64, String, String) =
+            redis::from_redis_value(answer)?;
+        *self.gone_since.lock() = None;
         let before = std::mem::replace(&mut *self.run.lock(), run.clone());
         let (first, other) = (before.is_empty(), before != run);
         let now_ms = seconds.saturating_mul(1_000).saturating_add(micros / 1_000);
@@ -152,7 +198,9 @@ impl Link {
                 "another server, or the same one after a restart, answers now: changes of the last moments may be lost"
             );
         }
-        if self.health.recovered() || (first && other) {
+        if self.refusal.looked_at(&refusal) {
+            self.fails(NO_CHANGES, &refusal);
+        } else if (!self.refusal.is_on() && self.health.recovered()) || (first && other) {
             tracing::info!(server, "the storage answers");
         }
         Ok(if other && !first {

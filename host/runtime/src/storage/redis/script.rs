@@ -36,6 +36,7 @@ pub(super) struct Call {
     command: Cmd,
     /// The text of the script that the command names.
     script: Option<&'static str>,
+    changes: bool,
 }
 
 impl From<Cmd> for Call {
@@ -43,6 +44,7 @@ impl From<Cmd> for Call {
         Self {
             command,
             script: None,
+            changes: false,
         }
     }
 }
@@ -57,11 +59,24 @@ impl Script {
         Call {
             command,
             script: Some(self.text),
+            changes: false,
         }
     }
 }
 
 impl Call {
+    /// What is sent is a change.
+    pub(super) fn changing(self) -> Self {
+        Self {
+            changes: true,
+            ..self
+        }
+    }
+
+    pub(super) fn changes(&self) -> bool {
+        self.changes
+    }
+
     /// Sends it. One round trip; two for a script that the server has not seen yet.
     pub(super) async fn send(&self, connection: &mut Connection) -> Result<Value, RedisError> {
         let answer = connection.req_packed_command(&self.command).await;
