@@ -152,8 +152,8 @@ mod tests {
     }
 
     /// What [`Writer::run`] does once.
-    fn work(writer: &mut Writer) {
-        match writer.journal.take(Duration::from_secs(60)) {
+    fn work(writer: &mut Writer, patience: Duration) {
+        match writer.journal.take(patience) {
             Work::Questions(questions) => writer.decide(questions),
             Work::Changes(batch, flushes) => {
                 writer.write(&batch).unwrap();
@@ -183,7 +183,7 @@ mod tests {
         let ask = |writer: &mut Writer, key: &'static str, cell: Cell| {
             let journal = journal.clone();
             let asker = thread::spawn(move || journal.ask(TABLE, key, None, Some(&cell)));
-            work(writer);
+            work(writer, Duration::from_secs(60));
             assert_eq!(asker.join().unwrap(), Ok(Exchange::Stored));
         };
         ask(&mut writer, "again", old);
@@ -191,7 +191,7 @@ mod tests {
         writer.sweep(now);
         ask(&mut writer, "again", new);
         // What the sweep took out, and nobody has put there again.
-        work(&mut writer);
+        work(&mut writer, Duration::ZERO);
         drop(writer);
         let memory = MemoryProxyStore::default();
         // The time does not matter: nothing is dropped.
