@@ -1,5 +1,6 @@
 //! Upstream proxies and clients that fail.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Stdio;
 use std::thread;
@@ -210,6 +211,31 @@ fn a_target_that_refuses_an_exit_gets_another_and_no_breaker_opens() {
         exits.contains(&"127.0.0.11".to_owned()),
         "it serves other targets: {exits:?}"
     );
+}
+
+#[test]
+fn a_response_that_is_none_moves_the_session_and_opens_no_breaker() {
+    // Sent again, it would be served, and nobody would say what the first proxy had met.
+    let tables = "[retry]\nattempts = 0\n[breaker]\nopen_threshold = 1\nhalf_open_after = \"10m\"";
+    let mut egress = Egress::new(2, &sticky("10m", tables));
+    let before = egress.exit(HOSTS[0]);
+    let exit = egress.exit_of(&before);
+    exit.kill();
+    let odd = TcpListener::bind(("127.0.0.1", exit.port)).unwrap();
+    thread::spawn(move || {
+        for mut stream in odd.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4_096]);
+            let _ = stream.write_all(b"what is this?\r\n\r\n");
+        }
+    });
+    let answer = egress.ask(&egress.http(HOSTS[0], "/"), &[]);
+    assert_eq!(answer.status, 502, "{answer:?}");
+    assert_ne!(egress.exit(HOSTS[0]), before);
+    until("it is heard", || {
+        egress.metric("remora_releases_total{outcome=\"blocked\"}") == 1
+    });
+    let opened = "remora_breaker_transitions_total{change=\"opened\"}";
+    assert_eq!(egress.metric(opened), 0);
 }
 
 #[test]

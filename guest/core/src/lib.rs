@@ -21,6 +21,8 @@
 //! | `in_flight` | how many requests a proxy carries |
 //! | `rotation` | which proxy a new session gets; one file a strategy |
 //! | [`verdict`](Verdicts) | what a status or the end of a tunnel says about the proxy |
+//! | [`ending`](Ending) | what any other end of a request says about it |
+//! | [`refusal`](Refusal) | what a client hears that gets no proxy |
 //! | [`Engine`] | composes them into acquire and release |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -32,6 +34,7 @@ mod avoid;
 mod breaker;
 mod config;
 mod draw;
+mod ending;
 mod engine;
 mod error;
 mod gate;
@@ -42,6 +45,7 @@ pub mod names;
 mod pattern;
 mod policy;
 mod pool;
+mod refusal;
 mod rotation;
 mod session;
 mod storage;
@@ -52,6 +56,7 @@ mod verdict;
 pub use breaker::{Breaker, BreakerPolicy, Change as BreakerChange};
 pub use config::Config;
 pub use draw::cursor_of_a_member;
+pub use ending::Ending;
 pub use engine::{
     Decided, Detour, Detoured, Engine, Grant, Lease, Outcome, Permit, ProxyStatus, Released,
     Request, Span, Stats,
@@ -59,11 +64,12 @@ pub use engine::{
 pub use error::{AcquireError, Error, Invalid, KeyError};
 pub use key::{MAX_HOST_LEN, MAX_KEY_LEN, MAX_SESSION_ID_LEN, MAX_TAG_LEN, Scope, SessionKey};
 pub use pattern::Patterns;
-pub use policy::{Mode, OnBad, Override, Sticky};
+pub use policy::{MAX_TTL_MS, Mode, OnBad, Override, Sticky};
 pub use pool::{ProxyId, ProxySpec};
+pub use refusal::{Refusal, retry_after};
 pub use rotation::StrategyKind;
 pub use session::{End, Reason, Session};
 pub use storage::{Cell, Exchange, Head, Page, Step, Storage, StorageError, Table, Words, update};
 pub use table::SessionPage;
-pub use text::bounded;
-pub use verdict::{Doubt, Flow, Origin, Verdicts};
+pub use text::{bounded, time};
+pub use verdict::{ATTEMPTS, Doubt, Flow, MAX_ATTEMPTS, Origin, Verdicts};

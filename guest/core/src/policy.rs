@@ -7,7 +7,7 @@ use crate::pattern::Patterns;
 use crate::text::time;
 
 /// The longest time to live accepted, in milliseconds: a leap year.
-pub(crate) const MAX_TTL_MS: u64 = 366 * 24 * 60 * 60 * 1_000;
+pub const MAX_TTL_MS: u64 = 366 * 24 * 60 * 60 * 1_000;
 
 /// Whether requests to a key stick to one proxy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -27,7 +27,7 @@ pub fn bounded(text: &str) -> String {
 }
 
 /// So many milliseconds as a person writes them: in the largest unit that says it without a fraction.
-pub(crate) fn time(ms: u64) -> String {
+pub fn time(ms: u64) -> String {
     let units = [
         (86_400_000, "d"),
         (3_600_000, "h"),

@@ -82,7 +82,8 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// Whether this says that the upstream proxy does not accept the credentials (407).
+    /// Whether this says that the upstream proxy does not accept the credentials (407). In answer to CONNECT it surely does; a
+    /// plain response may be the target's, which nobody can tell ([`Ending`](crate::Ending)).
     pub fn refuses_credentials(self, status: u16) -> bool {
         self == Self::Either && status == 407
     }
@@ -153,6 +154,12 @@ impl Verdicts {
         }
     }
 }
+
+/// How many proxies a request may try beyond the first, unless something else is said.
+pub const ATTEMPTS: u32 = 2;
+
+/// The most that can be said.
+pub const MAX_ATTEMPTS: u32 = 10;
 
 /// The proxies that one request fails over, one after the other.
 #[derive(Clone, Copy, Debug, Default)]

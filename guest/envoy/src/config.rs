@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use remora_core::{
-    BreakerPolicy, Config, Invalid, Mode, OnBad, Override, ProxyId, ProxySpec, Scope, Sticky,
-    StrategyKind, Verdicts,
+    ATTEMPTS, BreakerPolicy, Config, Invalid, MAX_ATTEMPTS, Mode, OnBad, Override, ProxyId,
+    ProxySpec, Scope, Sticky, StrategyKind, Verdicts,
 };
 use serde::Deserialize;
 use serde::de::Deserializer;
@@ -127,7 +127,7 @@ pub struct RetryFields {
 
 impl Default for RetryFields {
     fn default() -> Self {
-        Self { attempts: 2 }
+        Self { attempts: ATTEMPTS }
     }
 }
 
@@ -255,7 +255,7 @@ impl PluginConfig {
             }
             addresses.push((proxy.id, address));
         }
-        if self.retry.attempts > 10 {
+        if self.retry.attempts > MAX_ATTEMPTS {
             let field = "retry.attempts";
             return Err(Invalid::new(field, self.retry.attempts, "0 to 10"));
         }

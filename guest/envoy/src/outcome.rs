@@ -1,10 +1,10 @@
-//! How a stream ended, from Envoy's words to the core's: the table of `docs/envoy.md`.
+//! How a stream ended, from Envoy's words to the core's.
 
-use remora_core::{Flow, Origin, Outcome, Verdicts};
+use remora_core::{Ending, Flow, Origin, Outcome, Verdicts};
 
 /// How a stream ended, in Envoy's words.
 #[derive(Clone, Copy, Debug)]
-pub struct Ending<'a> {
+pub struct Logged<'a> {
     /// The status that the client got, 0 for none.
     pub status: u16,
     /// `response.code_details`: who said so and why.
@@ -20,58 +20,74 @@ pub struct Ending<'a> {
 /// Envoy's name for a response that came from the upstream proxy.
 pub const VIA_UPSTREAM: &str = "via_upstream";
 
-impl Ending<'_> {
-    /// Whether the target may have caused a failure as well: the proxy could be talked to.
+/// Envoy's names for a connection that ended before the head of the response.
+const RESET_EARLY: &str = "upstream_reset_before";
+
+/// The name of what `remora envoy` puts in the place of a 407.
+const CHALLENGED: &str = "upstream_refuses_credentials";
+
+impl Logged<'_> {
+    /// Whether the target may have caused a failure as well.
     pub fn may_be_the_targets(&self) -> bool {
-        let opened = self.tunnel && (200..300).contains(&self.status);
-        let proxys = [
-            "connection_failure",
-            "connection_timeout",
-            "refuses_credentials",
-        ];
-        !opened && !proxys.iter().any(|own| self.details.contains(own))
+        self.ending().may_be_the_targets()
     }
 
     /// The outcome of a request to `host`.
     pub fn outcome(&self, verdicts: &Verdicts, host: &str) -> Outcome {
+        self.ending().outcome(verdicts, host)
+    }
+
+    /// In the core's words.
+    fn ending(&self) -> Ending {
         let details = self.details;
         let opened = self.tunnel && (200..300).contains(&self.status);
-        if opened && !details.starts_with("upstream_reset_before") {
-            let flow = Flow {
+        if opened && !details.starts_with(RESET_EARLY) {
+            return Ending::Tunnel(Flow {
                 sent: self.sent,
                 received: self.received,
                 client_left: details.starts_with("downstream_"),
-            };
-            return flow.outcome();
+            });
         }
         if details == VIA_UPSTREAM {
             return if self.tunnel {
-                verdicts.refused(host, self.status)
+                Ending::Refused(self.status)
             } else {
-                verdicts.response(host, self.status, Origin::Either)
+                Ending::Response(self.status, Origin::Either)
             };
         }
-        // Not the proxy's fault: Envoy has no room, or does not know the address (yet).
+        // Envoy has no room, or does not know the address (yet).
         let own = ["overflow", "cluster_not_found", "no_healthy_upstream"];
         if own.iter().any(|own| details.contains(own)) {
-            return Outcome::Cancelled;
+            return Ending::Own;
         }
-        let faults = [
-            "upstream_",
-            "response_timeout",
-            "response_payload_too_",
-            "connect_timeout",
-            "http1.",
-        ];
+        if details.starts_with(RESET_EARLY) && details.contains("protocol_error") {
+            // What comes once a response has begun is of no doubt, and CONNECT the proxy alone answers.
+            return if self.tunnel {
+                Ending::Reset
+            } else {
+                Ending::Malformed
+            };
+        }
+        let unreachable = ["connection_failure", "connection_timeout"];
+        if unreachable.iter().any(|why| details.contains(why)) {
+            return Ending::Unreachable;
+        }
         match details {
-            // The same words are used for what the client sent.
-            _ if details.starts_with("http1.") && self.status == 400 => Outcome::Cancelled,
-            _ if faults.iter().any(|fault| details.starts_with(fault)) => Outcome::Failure,
-            "stream_idle_timeout" if self.status == 504 => Outcome::Failure,
+            CHALLENGED if self.tunnel => Ending::Refused(407),
+            CHALLENGED => Ending::Response(407, Origin::Either),
             // No answer to CONNECT, and nothing else that could be late: by the filter's limit, or Envoy's for what is idle.
-            _ if self.tunnel && matches!(self.status, 408 | 504) => Outcome::Failure,
+            _ if self.tunnel && !opened && matches!(self.status, 408 | 504) => Ending::Timeout,
+            "stream_idle_timeout" if self.status != 504 => Ending::Client,
+            "stream_idle_timeout" | "response_timeout" | "upstream_per_try_timeout" => {
+                Ending::Timeout
+            }
+            "connect_timeout" => Ending::Unreachable,
+            _ if details.starts_with("upstream_") => Ending::Reset,
+            _ if details.starts_with("response_payload_too_") => Ending::Reset,
+            // The same words are used for what the client sent.
+            _ if details.starts_with("http1.") && self.status != 400 => Ending::Malformed,
             // The client went away, or sent what is no request; or Envoy itself refused.
-            _ => Outcome::Cancelled,
+            _ => Ending::Client,
         }
     }
 }
@@ -81,14 +97,14 @@ mod tests {
     use super::*;
 
     fn plain(status: u16, details: &str) -> Outcome {
-        let ending = Ending {
+        let logged = Logged {
             status,
             details,
             tunnel: false,
             sent: false,
             received: false,
         };
-        ending.outcome(&Verdicts::default(), "a.example")
+        logged.outcome(&Verdicts::default(), "a.example")
     }
 
     #[test]
@@ -118,9 +134,9 @@ mod tests {
                 "upstream_reset_before_response_started{connection_timeout}",
                 false,
             ),
-            (502, "upstream_refuses_credentials", false),
+            (502, CHALLENGED, true),
         ] {
-            let ending = Ending {
+            let ending = Logged {
                 status,
                 details,
                 tunnel: false,
@@ -129,7 +145,7 @@ mod tests {
             };
             assert_eq!(ending.may_be_the_targets(), targets, "{details}");
         }
-        assert_eq!(plain(502, "upstream_refuses_credentials"), Outcome::Failure);
+        assert_eq!(plain(502, CHALLENGED), Outcome::Failure);
     }
 
     #[test]
@@ -155,6 +171,18 @@ mod tests {
                 "upstream_reset_after_response_started{connection_termination}",
                 Outcome::Failure,
             ),
+            (
+                502,
+                "upstream_reset_before_response_started{protocol_error}",
+                Outcome::Blocked,
+            ),
+            (502, "http1.codec_error", Outcome::Blocked),
+            // It had begun well.
+            (
+                200,
+                "upstream_reset_after_response_started{protocol_error}",
+                Outcome::Failure,
+            ),
             (504, "response_timeout", Outcome::Failure),
             (504, "upstream_per_try_timeout", Outcome::Failure),
             (
@@ -176,14 +204,14 @@ mod tests {
     #[test]
     fn a_tunnel_without_one_byte_back_is_a_failure_unless_nothing_was_asked() {
         let ended = |details, status, sent, received| {
-            let ending = Ending {
+            let logged = Logged {
                 status,
                 details,
                 tunnel: true,
                 sent,
                 received,
             };
-            ending.outcome(&Verdicts::default(), "a.example")
+            logged.outcome(&Verdicts::default(), "a.example")
         };
         let (left, closed) = ("downstream_remote_disconnect", VIA_UPSTREAM);
         assert_eq!(ended(closed, 200, true, false), Outcome::Failure);
@@ -192,6 +220,8 @@ mod tests {
         assert_eq!(ended(left, 200, false, false), Outcome::Cancelled);
         assert_eq!(ended(left, 200, true, true), Outcome::Success);
         assert_eq!(ended(closed, 200, false, true), Outcome::Success);
+        let garbled = "upstream_reset_before_response_started{protocol_error}";
+        assert_eq!(ended(garbled, 502, false, false), Outcome::Failure);
         assert_eq!(ended(VIA_UPSTREAM, 404, false, false), Outcome::Failure);
         assert_eq!(ended(VIA_UPSTREAM, 403, false, false), Outcome::Blocked);
         // No answer at all.

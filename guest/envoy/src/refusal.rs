@@ -1,10 +1,10 @@
-//! What clients are told when there is no proxy: the same as by the gateway.
+//! What clients are told when there is no proxy, as Envoy is to answer it.
 
-use remora_core::AcquireError;
+use remora_core::{AcquireError, Refusal};
 
 /// A local response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Reply {
     /// The status.
     pub status: u32,
     /// `Retry-After`, in whole seconds.
@@ -15,22 +15,12 @@ pub struct Refusal {
     pub body: String,
 }
 
-impl From<&AcquireError> for Refusal {
+impl From<&AcquireError> for Reply {
     fn from(error: &AcquireError) -> Self {
-        let (status, kind) = match error {
-            AcquireError::Key(_) => (400, "http_request_error"),
-            AcquireError::NoProxy
-            | AcquireError::Exhausted { .. }
-            | AcquireError::SessionLost { .. } => (503, "destination_unavailable"),
-            AcquireError::Storage(_) => (503, "proxy_internal_error"),
-        };
-        let wait = match error {
-            AcquireError::Exhausted { retry_after_ms }
-            | AcquireError::SessionLost { retry_after_ms, .. } => Some(*retry_after_ms),
-            _ => None,
-        };
+        let refusal = Refusal::from(*error);
         let line = error.to_string();
-        // A structured field's string has its quotes and backslashes escaped.
+        // A structured field's string has its quotes and backslashes escaped. By hand: `sfv`, which the gateway takes for it,
+        // would make the filter 8 KB (2 %) larger.
         let details: String = line
             .chars()
             .filter(|c| c.is_ascii_graphic() || *c == ' ')
@@ -42,10 +32,9 @@ impl From<&AcquireError> for Refusal {
             })
             .collect();
         Self {
-            status,
-            // Rounded up: a client that waits so long does not come too early.
-            retry_after: wait.map(|ms| ms.div_ceil(1_000).max(1).to_string()),
-            proxy_status: format!("remora;error={kind};details=\"{details}\""),
+            status: refusal.status.into(),
+            retry_after: refusal.retry_after().map(|seconds| seconds.to_string()),
+            proxy_status: format!("remora;error={};details=\"{details}\"", refusal.error),
             body: format!("remora: {line}\n"),
         }
     }
@@ -54,23 +43,22 @@ impl From<&AcquireError> for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use remora_core::StorageError;
 
     #[test]
-    fn an_exhausted_pool_says_when_to_come_back_in_whole_seconds() {
-        let after = |retry_after_ms| {
-            let error = AcquireError::Exhausted { retry_after_ms };
-            let refusal = Refusal::from(&error);
-            assert_eq!(refusal.status, 503);
-            assert_eq!(
-                refusal.proxy_status,
-                format!("remora;error=destination_unavailable;details=\"{error}\"")
-            );
-            refusal.retry_after.unwrap()
+    fn a_refusal_says_of_what_kind_it_is_and_when_to_come_back() {
+        let error = AcquireError::Exhausted {
+            retry_after_ms: 1_001,
         };
+        let reply = Reply::from(&error);
+        assert_eq!((reply.status, reply.retry_after), (503, Some("2".into())));
         assert_eq!(
-            (after(1), after(1_000), after(1_001)),
-            ("1".into(), "1".into(), "2".into())
+            reply.proxy_status,
+            format!("remora;error=destination_unavailable;details=\"{error}\"")
         );
-        assert_eq!(Refusal::from(&AcquireError::NoProxy).retry_after, None);
+        assert_eq!(reply.body, format!("remora: {error}\n"));
+        assert_eq!(Reply::from(&AcquireError::NoProxy).retry_after, None);
+        let away = AcquireError::Storage(StorageError::Unavailable);
+        assert_eq!(Reply::from(&away).retry_after, Some("1".into()));
     }
 }

@@ -7,9 +7,9 @@ use proxy_wasm::types::Action;
 use remora_core::{AcquireError, Request};
 
 use crate::host;
-use crate::outcome::Ending;
+use crate::outcome::Logged;
 use crate::plugin::{Leased, Plugin};
-use crate::refusal::Refusal;
+use crate::refusal::Reply;
 use crate::steering::HEADER;
 
 pub(crate) struct Stream {
@@ -76,15 +76,15 @@ impl HttpContext for Stream {
                 Action::Continue
             }
             Err(error) => {
-                let refusal = Refusal::from(&error);
+                let reply = Reply::from(&error);
                 let mut headers = vec![
                     ("content-type", "text/plain; charset=utf-8"),
-                    ("proxy-status", &refusal.proxy_status),
+                    ("proxy-status", &reply.proxy_status),
                 ];
-                if let Some(seconds) = &refusal.retry_after {
+                if let Some(seconds) = &reply.retry_after {
                     headers.push(("retry-after", seconds));
                 }
-                host::respond(refusal.status, headers, &refusal.body);
+                host::respond(reply.status, headers, &reply.body);
                 Action::Pause
             }
         }
@@ -97,14 +97,14 @@ impl HttpContext for Stream {
         let details = host::text(&["response", "code_details"]).unwrap_or_default();
         let status = host::number(&["response", "code"]).unwrap_or(0);
         let bytes = |path| self.tunnel && host::number(path).unwrap_or(0) > 0;
-        let ending = Ending {
+        let logged = Logged {
             status: status.try_into().unwrap_or(0),
             details: &details,
             tunnel: self.tunnel,
             sent: bytes(&["request", "size"]),
             received: bytes(&["response", "size"]),
         };
-        let outcome = ending.outcome(&plugin.verdicts, &self.target);
+        let outcome = logged.outcome(&plugin.verdicts, &self.target);
         let served = if leased.fallbacks.is_empty() {
             None
         } else {
@@ -114,7 +114,7 @@ impl HttpContext for Stream {
             &leased,
             served.as_deref(),
             outcome,
-            ending.may_be_the_targets(),
+            logged.may_be_the_targets(),
         );
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hyper::Method;
+use remora_core::ATTEMPTS;
 use remora_host::{Doubt, Error, Outcome, ProxyHandle, ProxyManager, Request, internals};
 use uuid::Uuid;
 
@@ -24,7 +25,7 @@ pub struct Retry {
 impl Default for Retry {
     fn default() -> Self {
         Self {
-            attempts: 2,
+            attempts: ATTEMPTS,
             blocked: false,
         }
     }

@@ -1,9 +1,9 @@
-//! What can go wrong on the way, whose fault it is, and what the client hears of it.
+//! What can go wrong on the way, and what the client hears of it.
 
 use std::fmt;
 
 use hyper::StatusCode;
-use remora_host::{Outcome, Verdicts};
+use remora_core::{Ending, Origin};
 
 /// What can go wrong before a response is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,31 +54,20 @@ impl Fault {
         }
     }
 
-    /// What it says about the proxy, met on the way to `host`.
-    pub(crate) fn outcome(self, verdicts: &Verdicts, host: &str) -> Outcome {
+    /// What it is to the core, which knows whose fault that is.
+    pub(crate) fn ending(self) -> Ending {
         match self {
-            Self::Refused(status) => verdicts.refused(host, status.as_u16()),
-            Self::ClientBroke | Self::ClientStalled | Self::Resolve | Self::Exhausted => {
-                Outcome::Cancelled
-            }
-            // Nobody can tell whether the proxy or the target wrote it. The session moves, and one odd target opens
-            // no breaker.
-            Self::Malformed => Outcome::Blocked,
-            _ => Outcome::Failure,
+            Self::Connect | Self::ConnectTimeout | Self::Tls => Ending::Unreachable,
+            Self::TunnelTimeout | Self::HeadTimeout => Ending::Timeout,
+            Self::Socks => Ending::NoWay,
+            Self::Credentials => Ending::Credentials,
+            Self::Challenge => Ending::Response(407, Origin::Either),
+            Self::Reset => Ending::Reset,
+            Self::Malformed => Ending::Malformed,
+            Self::Refused(status) => Ending::Refused(status.as_u16()),
+            Self::ClientBroke | Self::ClientStalled => Ending::Client,
+            Self::Resolve | Self::Exhausted => Ending::Own,
         }
-    }
-
-    /// Whether the target may have caused it as well: the proxy could be talked to.
-    pub(crate) fn may_be_the_targets(self) -> bool {
-        matches!(
-            self,
-            Self::Socks
-                | Self::TunnelTimeout
-                | Self::HeadTimeout
-                | Self::Reset
-                | Self::Challenge
-                | Self::Refused(_)
-        )
     }
 
     /// Its name in `Proxy-Status` (RFC 9209 §2.3).
@@ -130,65 +119,27 @@ impl fmt::Display for Fault {
 mod tests {
     use super::*;
 
-    fn status(code: u16) -> StatusCode {
-        StatusCode::from_u16(code).unwrap()
-    }
-
     #[test]
     fn a_fault_is_the_proxys_or_the_clients_and_a_timeout_is_a_504() {
-        let verdict = |fault: Fault| fault.outcome(&Verdicts::default(), "a.example");
-        for (fault, code) in [
-            (Fault::Connect, 502),
-            (Fault::ConnectTimeout, 504),
-            (Fault::TunnelTimeout, 504),
-            (Fault::Tls, 502),
-            (Fault::Socks, 502),
-            (Fault::Credentials, 502),
-            (Fault::Challenge, 502),
-            (Fault::HeadTimeout, 504),
-            (Fault::Reset, 502),
-            (Fault::Refused(status(502)), 502),
-            (Fault::Refused(status(404)), 502),
+        let forbidden = StatusCode::FORBIDDEN;
+        for (fault, ending, code) in [
+            (Fault::Connect, Ending::Unreachable, 502),
+            (Fault::ConnectTimeout, Ending::Unreachable, 504),
+            (Fault::Tls, Ending::Unreachable, 502),
+            (Fault::TunnelTimeout, Ending::Timeout, 504),
+            (Fault::HeadTimeout, Ending::Timeout, 504),
+            (Fault::Socks, Ending::NoWay, 502),
+            (Fault::Credentials, Ending::Credentials, 502),
+            (Fault::Challenge, Ending::Response(407, Origin::Either), 502),
+            (Fault::Reset, Ending::Reset, 502),
+            (Fault::Malformed, Ending::Malformed, 502),
+            (Fault::Refused(forbidden), Ending::Refused(403), 502),
+            (Fault::ClientBroke, Ending::Client, 400),
+            (Fault::ClientStalled, Ending::Client, 408),
+            (Fault::Resolve, Ending::Own, 502),
+            (Fault::Exhausted, Ending::Own, 503),
         ] {
-            assert_eq!(
-                (verdict(fault), fault.status().as_u16()),
-                (Outcome::Failure, code)
-            );
-        }
-        for (fault, code) in [
-            (Fault::ClientBroke, 400),
-            (Fault::ClientStalled, 408),
-            (Fault::Resolve, 502),
-            (Fault::Exhausted, 503),
-        ] {
-            assert_eq!(
-                (verdict(fault), fault.status().as_u16()),
-                (Outcome::Cancelled, code)
-            );
-        }
-        assert_eq!(verdict(Fault::Refused(status(403))), Outcome::Blocked);
-        assert_eq!(verdict(Fault::Malformed), Outcome::Blocked);
-    }
-
-    #[test]
-    fn a_fault_may_be_the_targets_where_the_proxy_could_be_talked_to() {
-        for fault in [
-            Fault::Socks,
-            Fault::TunnelTimeout,
-            Fault::HeadTimeout,
-            Fault::Reset,
-            Fault::Challenge,
-            Fault::Refused(status(502)),
-        ] {
-            assert!(fault.may_be_the_targets(), "{fault:?}");
-        }
-        for fault in [
-            Fault::Connect,
-            Fault::ConnectTimeout,
-            Fault::Tls,
-            Fault::Credentials,
-        ] {
-            assert!(!fault.may_be_the_targets(), "{fault:?}");
+            assert_eq!((fault.ending(), fault.status().as_u16()), (ending, code));
         }
     }
 }

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use parking_lot::Mutex;
+use remora_core::Ending;
 use remora_host::{Error, Proxy, ProxyConfig, ProxyManager, Verdicts};
 use uuid::Uuid;
 
@@ -313,10 +314,11 @@ impl Gateway {
                 }
                 Ok((response, shelf)) => {
                     ticket.set_status(response.status());
-                    let status = response.status().as_u16();
-                    let outcome = verdicts.response(host, status, origin);
+                    let ending = Ending::Response(response.status().as_u16(), origin);
+                    let outcome = ending.outcome(verdicts, host);
                     let upload = outgoing.upload.clone();
-                    let mut verdict = Some((ticket, attempts.verdict(outcome, true)));
+                    let judged = attempts.verdict(outcome, ending.may_be_the_targets());
+                    let mut verdict = Some((ticket, judged));
                     if outgoing.is_repeatable()
                         && attempts.calls_for_another(outcome)
                         && let Some((ended, outcome)) = verdict.take()
@@ -332,8 +334,9 @@ impl Gateway {
                 Err(fault) => fault,
             };
             ticket.set_status(fault.status());
-            let outcome = fault.outcome(verdicts, host);
-            let outcome = attempts.verdict(outcome, fault.may_be_the_targets());
+            let ending = fault.ending();
+            let outcome = ending.outcome(verdicts, host);
+            let outcome = attempts.verdict(outcome, ending.may_be_the_targets());
             match attempts
                 .after(ticket, outcome, outgoing.survives(fault))
                 .await
@@ -381,8 +384,9 @@ impl Gateway {
                 Err(fault) => fault,
             };
             ticket.set_status(fault.status());
-            let outcome = fault.outcome(verdicts, host);
-            let outcome = attempts.verdict(outcome, fault.may_be_the_targets());
+            let ending = fault.ending();
+            let outcome = ending.outcome(verdicts, host);
+            let outcome = attempts.verdict(outcome, ending.may_be_the_targets());
             match attempts
                 .after(
                     ticket,

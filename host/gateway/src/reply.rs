@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
-use remora_host::{Error, StorageError};
+use remora_core::{AcquireError, Refusal, retry_after};
+use remora_host::Error;
 use sfv::{KeyRef, ListSerializer, StringRef, TokenRef};
 
 use crate::body::Body;
@@ -70,21 +71,30 @@ pub(crate) fn fault(fault: Fault) -> Response<Body> {
 
 /// Why there is no proxy for a request.
 pub(crate) fn refusal(refused: &Error) -> Response<Body> {
-    let (status, kind) = match refused {
-        Error::Key(_) | Error::Domain(_) => (StatusCode::BAD_REQUEST, "http_request_error"),
-        Error::NoProxy | Error::Exhausted { .. } | Error::SessionLost { .. } => {
-            (StatusCode::SERVICE_UNAVAILABLE, "destination_unavailable")
+    let ms = |wait: Duration| wait.as_millis().try_into().unwrap_or(u64::MAX);
+    let refusal = match *refused {
+        Error::Key(error) => AcquireError::Key(error).into(),
+        Error::Domain(_) => Refusal::MALFORMED,
+        Error::NoProxy => AcquireError::NoProxy.into(),
+        Error::Exhausted { retry_after } => {
+            let retry_after_ms = ms(retry_after);
+            AcquireError::Exhausted { retry_after_ms }.into()
         }
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "proxy_internal_error"),
+        Error::SessionLost { end, retry_after } => {
+            let retry_after_ms = ms(retry_after);
+            AcquireError::SessionLost {
+                end,
+                retry_after_ms,
+            }
+            .into()
+        }
+        Error::Storage(error) => AcquireError::Storage(error).into(),
+        _ => Refusal::OUT_OF_ORDER.after(refused.retry_after().map(ms)),
     };
-    let response = error(status, kind, &refused.to_string());
-    let wait = match refused {
-        // When the disk or the server is back, nobody knows.
-        Error::Storage(StorageError::Unavailable) => Some(Duration::from_secs(1)),
-        refused => refused.retry_after(),
-    };
-    match wait {
-        Some(wait) => after(response, wait),
+    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let response = error(status, refusal.error, &refused.to_string());
+    match refusal.retry_after_ms {
+        Some(wait) => after(response, Duration::from_millis(wait)),
         None => response,
     }
 }
@@ -122,8 +132,8 @@ pub(crate) fn busy() -> Response<Body> {
 
 /// The same, to come back after a while.
 fn after(mut response: Response<Body>, wait: Duration) -> Response<Body> {
-    // Whole seconds, rounded up: a client that waits so long does not come too early.
-    let seconds = wait.as_millis().div_ceil(1_000).max(1);
+    let ms = wait.as_millis().try_into().unwrap_or(u64::MAX);
+    let seconds = retry_after(ms);
     if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
         response.headers_mut().insert(header::RETRY_AFTER, value);
     }
@@ -133,6 +143,7 @@ fn after(mut response: Response<Body>, wait: Duration) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use remora_host::StorageError;
 
     #[test]
     fn a_refusal_says_when_to_come_back_in_whole_seconds() {

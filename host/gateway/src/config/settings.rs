@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hyper::header::{self, HeaderName};
+use remora_core::{MAX_ATTEMPTS, MAX_TTL_MS};
 use remora_host::{Error, Invalid, Mode, Verdicts};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -18,7 +19,7 @@ use crate::gateway::{Settings, Timeouts};
 use crate::server::Limits;
 
 /// The longest that anything can be waited for.
-const MAX_TIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+const MAX_TIME: Duration = Duration::from_millis(MAX_TTL_MS);
 
 const MAX_CONNECTIONS: usize = 1_000_000;
 
@@ -30,9 +31,6 @@ const TAKEN: [HeaderName; 5] = [
     header::CONNECTION,
     header::PROXY_AUTHORIZATION,
 ];
-
-/// The most proxies that one request may try beyond the first.
-const MAX_ATTEMPTS: u32 = 10;
 
 impl PoolFields<'_> {
     /// What can change while it serves.

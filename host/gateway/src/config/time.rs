@@ -22,20 +22,9 @@ impl Visitor<'_> for Time {
 
 /// As people write it: in the largest unit that says it without a fraction.
 pub(super) fn shown(time: Duration) -> String {
-    let units = [
-        (86_400_000, "d"),
-        (3_600_000, "h"),
-        (60_000, "m"),
-        (1_000, "s"),
-    ];
-    let ms = time.as_millis();
-    let whole = Duration::from_millis(ms as u64) == time;
-    match units
-        .into_iter()
-        .find(|(unit, _)| whole && ms > 0 && ms.is_multiple_of(*unit))
-    {
-        Some((unit, name)) => format!("{}{name}", ms / unit),
-        None => humantime::format_duration(time).to_string(),
+    match u64::try_from(time.as_millis()) {
+        Ok(ms) if Duration::from_millis(ms) == time => remora_core::time(ms),
+        _ => humantime::format_duration(time).to_string(),
     }
 }
 
