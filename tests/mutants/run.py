@@ -13,6 +13,7 @@ one small rebuild.
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -65,18 +66,25 @@ def copy_workspace():
 
 
 def cargo(arguments, what):
+    # A session of its own: a test that hangs has to end as well, not only the cargo that waits for it.
+    process = subprocess.Popen(
+        CARGO + arguments,
+        cwd=COPY,
+        env=ENV,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
     try:
-        return subprocess.run(
-            CARGO + arguments,
-            cwd=COPY,
-            env=ENV,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=PATIENCE if what else None,
-        )
+        output, _ = process.communicate(timeout=PATIENCE if what else None)
     except subprocess.TimeoutExpired:
         raise Unusable(f"{what} took more than {PATIENCE} s") from None
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return subprocess.CompletedProcess(process.args, process.returncode, output)
 
 
 def build(crate, binaries, what):
