@@ -11,7 +11,7 @@ use remora_host::trace::{Component, Native, replay};
 use remora_test_support::ports::free_port;
 
 use crate::endless::endless;
-use crate::parts::{Process, until_it_hears};
+use crate::parts::{Process, until, until_it_hears};
 use crate::world::{HOSTS, PASSWORD, World, remora, sticky};
 
 #[test]
@@ -482,13 +482,13 @@ fn a_record_outlives_a_crash_and_whoever_cannot_listen() {
     let mut world = World::with(&fields, 1, &sticky("10m", ""), PASSWORD);
     world.exit(HOSTS[0]);
     let recorded = || fs::read_to_string(&record).unwrap();
-    crate::parts::until("it is on record", || recorded().contains(HOSTS[0]));
+    until("it is on record", || recorded().contains(HOSTS[0]));
     let mut second = remora();
     let second = second.arg("serve").arg("--config").arg(world.config());
     let output = second.output().unwrap();
     assert!(!output.status.success());
     world.exit(HOSTS[1]);
-    crate::parts::until("it is on record", || recorded().contains(HOSTS[1]));
+    until("it is on record", || recorded().contains(HOSTS[1]));
     world.remora.kill();
     let first = recorded();
     world.serve_again();
@@ -709,7 +709,7 @@ fn on_sighup_the_file_is_read_again_and_sessions_stay() {
         fs::write(world.config(), text).unwrap();
         let before = world.log().matches("read again").count();
         world.remora.signal("-HUP");
-        crate::parts::until("it has been read", || {
+        until("it has been read", || {
             world.log().matches("read again").count() > before
         });
     };
@@ -737,6 +737,26 @@ fn on_sighup_the_file_is_read_again_and_sessions_stay() {
         assert_ne!(world.exit(host), "127.0.0.13");
     }
     assert!(!world.log().contains(PASSWORD));
+}
+
+#[test]
+fn what_takes_a_restart_is_told_by_what_the_gateway_started_with() {
+    let world = World::new(2, &sticky("10m", ""));
+    let started_with = fs::read_to_string(world.config()).unwrap();
+    let warned = |text: &str| {
+        let count = |what: &str| world.log().matches(what).count();
+        let (read, warned) = (count("read again"), count("takes a restart"));
+        fs::write(world.config(), text).unwrap();
+        world.remora.signal("-HUP");
+        until("it has been read", || count("read again") > read);
+        count("takes a restart") - warned
+    };
+    let other = format!("{started_with}\n[rotation]\nstrategy = \"random\"\n");
+    assert_eq!(warned(&other), 1);
+    assert_eq!(warned(&other), 1, "it has not been restarted yet");
+    assert_eq!(warned(&started_with), 0, "that is what it runs with");
+    let wrong = format!("{other}\n[breaker]\nopen_threshold = 0\n");
+    assert_eq!(warned(&wrong), 0, "nothing of it counts");
 }
 
 #[test]
@@ -775,7 +795,7 @@ fn a_reload_does_not_open_a_gateway_that_others_reach_to_everybody() {
     )
     .unwrap();
     served.signal("-HUP");
-    crate::parts::until("it has been read", || {
+    until("it has been read", || {
         fs::read_to_string(&log)
             .unwrap()
             .contains("nothing has changed")
@@ -790,7 +810,7 @@ fn the_log_is_json_where_it_is_asked_for() {
         &format!("{}\n[log]\nformat = \"json\"", sticky("10m", "")),
     );
     world.exit(HOSTS[0]);
-    crate::parts::until("the request is logged", || {
+    until("the request is logged", || {
         world.log().contains("remora::access")
     });
     let log = world.log();

@@ -8,7 +8,7 @@ use crate::config::{self, ConfigError, File, Passwords};
 use crate::tenants::{self, Tenants};
 
 /// Reads the file again. All of it is checked, as `remora check` does, before any of it is applied; `old` is what
-/// the gateway runs with.
+/// the gateway started with: what takes a restart is still so, whatever was read in between.
 pub(super) async fn read(path: &Path, old: &File) -> Result<File, Failure> {
     let mut new = config::read(path)?;
     if (new.has_tenants(), new.has_own_pool()) != (old.has_tenants(), old.has_own_pool()) {
@@ -20,12 +20,13 @@ pub(super) async fn read(path: &Path, old: &File) -> Result<File, Failure> {
             "whether tenants stand in `tenants`, a directory, or in [[tenant]] takes a restart";
         return Err(line.into());
     }
-    for field in new.needs_restart(old) {
-        tracing::warn!("`{field}` has changed: that takes a restart");
-    }
+    let later = new.needs_restart(old);
     // The sockets stay where they are: what the file says of clients has to be good enough for them.
     new.stay_at(old);
     check::dry(path, &new).await?;
+    for field in later {
+        tracing::warn!("`{field}` has changed: that takes a restart");
+    }
     Ok(new)
 }
 

@@ -167,7 +167,7 @@ impl Signals {
     async fn until_stop(
         &mut self,
         path: &Path,
-        mut file: File,
+        started_with: File,
         tenants: &Arc<Tenants>,
         watching: &Option<mpsc::Sender<()>>,
     ) {
@@ -175,13 +175,11 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => match reload::read(path, &file).await {
+                _ = self.hang_up.recv() => match reload::read(path, &started_with).await {
                     Ok(new) => {
                         if let Err(error) = reload::apply(path, &new, tenants).await {
                             tracing::error!(%error, "the file was read again, and not all of it could be applied");
                         }
-                        // Whatever could be applied: each pool knows which of its proxies are a file's.
-                        file = new;
                         if let Some(watching) = watching {
                             // One that waits is enough.
                             let _ = watching.try_send(());
