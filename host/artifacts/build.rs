@@ -12,12 +12,14 @@ mod exports;
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// What the guests are made of.
-const INPUTS: [&str; 9] = [
+const INPUTS: [&str; 11] = [
     "Cargo.toml",
     "Cargo.lock",
     "wit",
     "guest/core/Cargo.toml",
     "guest/core/src",
+    "guest/http/Cargo.toml",
+    "guest/http/src",
     "guest/component/Cargo.toml",
     "guest/component/src",
     "guest/envoy/Cargo.toml",

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Plants the mutants of mutants.toml in a copy of guest/core and guest/envoy, one at a time, and requires that
-each is caught by the tests named for it.
+"""Plants the mutants of mutants.toml in a copy of guest/core, guest/http and guest/envoy, one at a time, and requires
+that each is caught by the tests named for it.
 
     tests/mutants/run.py            all of them
     tests/mutants/run.py 7 fence    those of rule 7, and those whose name contains "fence"
@@ -23,8 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "mutants"
 COPY = TARGET / "workspace"
-# The test binaries of each crate.
-BINARIES = {"core": ["rules", "model", "schedules"], "envoy": ["race"]}
+# The test binaries of each crate; `lib`: the tests beside the code.
+BINARIES = {"core": ["lib", "rules", "model", "schedules"], "http": ["lib"], "envoy": ["race"]}
 PATIENCE = 180  # seconds that one step may take, a hang included
 CARGO = ["cargo", "test", "--offline", "--quiet", "--all-features"]
 ENV = os.environ | {
@@ -42,7 +42,7 @@ class Unusable(Exception):
 
 
 def copy_workspace():
-    """A workspace with nothing in it but the two crates, under the same dependencies and profiles."""
+    """A workspace with nothing in it but these crates, under the same dependencies and profiles."""
     shutil.rmtree(COPY, ignore_errors=True)
     for crate in BINARIES:
         # Fresh time stamps: cargo must never take the build of an old mutant for the build of this copy.
@@ -87,8 +87,12 @@ def cargo(arguments, what):
     return subprocess.CompletedProcess(process.args, process.returncode, output)
 
 
+def selected(binary):
+    return ["--lib"] if binary == "lib" else ["--test", binary]
+
+
 def build(crate, binaries, what):
-    tests = [argument for binary in binaries for argument in ("--test", binary)]
+    tests = [argument for binary in binaries for argument in selected(binary)]
     built = cargo(["-p", f"remora-{crate}", "--no-run", *tests], what)
     if built.returncode != 0:
         errors = [line for line in built.stdout.splitlines() if line.startswith("error")]
@@ -98,7 +102,7 @@ def build(crate, binaries, what):
 def failing(crate, test, what):
     """The names of the tests that fail; `test` is a binary and an optional filter."""
     binary, *filters = test.split()
-    run = cargo(["-p", f"remora-{crate}", "--test", binary, "--", "--format=pretty", *filters], what)
+    run = cargo(["-p", f"remora-{crate}", *selected(binary), "--", "--format=pretty", *filters], what)
     failed = re.findall(r"(?m)^test (\S+) \.\.\. FAILED$", run.stdout)
     ran = re.findall(r"(?m)^test result: \w+\. (\d+) passed; (\d+) failed", run.stdout)
     if not ran or ran[-1] == ("0", "0"):

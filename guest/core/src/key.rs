@@ -81,7 +81,12 @@ impl SessionKey {
 /// Whether a lease's key could have come out of this module. A lease comes back from the host, so
 /// what it holds is checked before it reaches storage.
 pub(crate) fn is_well_formed(key: &str) -> bool {
-    !key.is_empty() && key.len() <= MAX_SESSION_KEY_LEN && key.bytes().all(|b| b.is_ascii_graphic())
+    key.len() <= MAX_SESSION_KEY_LEN && is_storage_key(key)
+}
+
+/// Whether a storage accepts this key: 1 to [`MAX_KEY_LEN`] bytes of printable ASCII without spaces.
+pub fn is_storage_key(key: &str) -> bool {
+    (1..=MAX_KEY_LEN).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
 }
 
 /// Appends the normalised host of `target` (`host`, `host:port`, `[v6]`, `[v6]:port` or a bare IPv6
@@ -225,6 +230,16 @@ mod tests {
         let mut out = String::new();
         push_host(&mut out, target)?;
         Ok(out)
+    }
+
+    #[test]
+    fn storage_key_is_1_to_549_bytes_of_printable_ascii_without_spaces() {
+        let key = |length: usize| "k".repeat(length);
+        assert!(is_storage_key("shop.example?de#alice"));
+        assert!(is_storage_key(&key(MAX_KEY_LEN)));
+        for wrong in ["", "a b", "a\nb", "\u{7f}", "é", &key(MAX_KEY_LEN + 1)] {
+            assert!(!is_storage_key(wrong), "{wrong}");
+        }
     }
 
     #[test]

@@ -20,9 +20,8 @@
 //! | `avoid` | which exits a target has blocked |
 //! | `in_flight` | how many requests a proxy carries |
 //! | `rotation` | which proxy a new session gets; one file a strategy |
-//! | [`verdict`](Verdicts) | what a status or the end of a tunnel says about the proxy |
-//! | [`ending`](Ending) | what any other end of a request says about it |
-//! | [`refusal`](Refusal) | what a client hears that gets no proxy |
+//! | [`attribution`](FailureAttribution) | whether a failure is the proxy's or the target's |
+//! | [`bounds`](check_retry_attempts) | the bounds of fields that only the shells see |
 //! | [`Engine`] | composes them into acquire and release |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -30,11 +29,12 @@
 
 extern crate alloc;
 
+mod attribution;
 mod avoid;
+mod bounds;
 mod breaker;
 mod config;
 mod draw;
-mod ending;
 mod engine;
 mod error;
 mod gate;
@@ -45,31 +45,30 @@ pub mod names;
 mod pattern;
 mod policy;
 mod pool;
-mod refusal;
 mod rotation;
 mod session;
 mod storage;
 mod table;
 mod text;
-mod verdict;
 
+pub use attribution::FailureAttribution;
+pub use bounds::{RETRY_ATTEMPTS, check_max_half_open_after, check_retry_attempts, check_ttl};
 pub use breaker::{Breaker, BreakerPolicy, Change as BreakerChange};
 pub use config::Config;
 pub use draw::cursor_of_a_member;
-pub use ending::Ending;
 pub use engine::{
     Decided, Detour, Detoured, Engine, Grant, Lease, Outcome, Permit, ProxyStatus, Released,
     Request, Span, Stats,
 };
 pub use error::{AcquireError, Error, Invalid, KeyError};
-pub use key::{MAX_HOST_LEN, MAX_KEY_LEN, MAX_SESSION_ID_LEN, MAX_TAG_LEN, Scope, SessionKey};
+pub use key::{
+    MAX_HOST_LEN, MAX_KEY_LEN, MAX_SESSION_ID_LEN, MAX_TAG_LEN, Scope, SessionKey, is_storage_key,
+};
 pub use pattern::Patterns;
-pub use policy::{MAX_TTL_MS, Mode, OnBad, Override, Sticky};
+pub use policy::{DEFAULT_TTL_MS, MAX_TTL_MS, Mode, OnBad, Override, Sticky};
 pub use pool::{ProxyId, ProxySpec};
-pub use refusal::{Refusal, retry_after};
 pub use rotation::StrategyKind;
 pub use session::{End, Reason, Session};
 pub use storage::{Cell, Exchange, Head, Page, Step, Storage, StorageError, Table, Words, update};
 pub use table::SessionPage;
 pub use text::{bounded, time};
-pub use verdict::{ATTEMPTS, Doubt, Flow, MAX_ATTEMPTS, Origin, Verdicts};

@@ -2,12 +2,15 @@
 
 use alloc::string::String;
 
+use crate::bounds::check_ttl;
 use crate::error::Invalid;
 use crate::pattern::Patterns;
-use crate::text::time;
 
 /// The longest time to live accepted, in milliseconds: a leap year.
 pub const MAX_TTL_MS: u64 = 366 * 24 * 60 * 60 * 1_000;
+
+/// The time to live where none is set, in milliseconds.
+pub const DEFAULT_TTL_MS: u64 = 300_000;
 
 /// Whether requests to a key stick to one proxy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,7 +65,7 @@ impl Default for Sticky {
     fn default() -> Self {
         Self {
             mode: Mode::Disabled,
-            ttl_ms: 300_000,
+            ttl_ms: DEFAULT_TTL_MS,
             idle_ms: None,
             max_requests: None,
             on_bad: OnBad::Rebind,
@@ -77,10 +80,7 @@ impl Sticky {
 
     fn check(&self, at: &str) -> Result<(), Invalid> {
         let field = |name: &str| alloc::format!("{at}.{name}");
-        if self.ttl_ms > MAX_TTL_MS {
-            let value = time(self.ttl_ms);
-            return Err(Invalid::new(field("ttl"), value, "up to 366 days"));
-        }
+        check_ttl(&field("ttl"), self.ttl_ms)?;
         if self.idle_ms == Some(0) {
             return Err(Invalid::new(
                 field("idle"),

@@ -6,14 +6,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use remora_core::{
-    ATTEMPTS, BreakerPolicy, Config, Invalid, MAX_ATTEMPTS, Mode, OnBad, Override, ProxyId,
-    ProxySpec, Scope, Sticky, StrategyKind, Verdicts,
+    BreakerPolicy, Config, Invalid, Mode, OnBad, Override, ProxyId, ProxySpec, RETRY_ATTEMPTS,
+    Scope, Sticky, StrategyKind, check_max_half_open_after, check_retry_attempts,
 };
+use remora_http::{CONNECT_TIMEOUT_MS, StatusClassifier, session_header};
 use serde::Deserialize;
 use serde::de::Deserializer;
-
-/// `timeouts.connect` where nothing is said.
-const CONNECT_MS: u64 = 10_000;
 
 /// What the filter is told.
 #[derive(Clone, Debug, Deserialize)]
@@ -127,7 +125,9 @@ pub struct RetryFields {
 
 impl Default for RetryFields {
     fn default() -> Self {
-        Self { attempts: ATTEMPTS }
+        Self {
+            attempts: RETRY_ATTEMPTS,
+        }
     }
 }
 
@@ -205,8 +205,8 @@ pub struct Checked {
     pub pool: Vec<ProxySpec>,
     /// Where each proxy of the pool is.
     pub addresses: Vec<(ProxyId, SocketAddr)>,
-    /// What statuses mean.
-    pub verdicts: Verdicts,
+    /// The outcomes of statuses.
+    pub statuses: StatusClassifier,
     /// On how many more proxies a request may be tried.
     pub attempts: u32,
     /// How long a proxy may take to open a tunnel, in milliseconds.
@@ -255,25 +255,18 @@ impl PluginConfig {
             }
             addresses.push((proxy.id, address));
         }
-        if self.retry.attempts > MAX_ATTEMPTS {
-            let field = "retry.attempts";
-            return Err(Invalid::new(field, self.retry.attempts, "0 to 10"));
+        check_retry_attempts(self.retry.attempts)?;
+        let core = self.core();
+        if let Some(max) = self.breaker.max_half_open_after {
+            check_max_half_open_after(max.ms(), core.breaker.half_open_after_ms)?;
         }
-        if let Some(header) = &self.client.session_header
-            && (header.is_empty()
-                || !header
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)))
-        {
-            let accepted = "the name of a header, such as `x-session-id`";
-            return Err(Invalid::new("client.session_header", header, accepted));
-        }
+        let header = self.client.session_header.as_deref();
         Ok(Checked {
-            core: self.core(),
-            verdicts: self.outcome.verdicts()?,
+            core,
+            statuses: self.outcome.statuses()?,
             attempts: self.retry.attempts,
-            connect_ms: self.timeouts.connect.map_or(CONNECT_MS, Time::ms),
-            session_header: self.client.session_header.map(|h| h.to_ascii_lowercase()),
+            connect_ms: self.timeouts.connect.map_or(CONNECT_TIMEOUT_MS, Time::ms),
+            session_header: header.map(session_header).transpose()?,
             pool: self.proxy.into_iter().map(ProxyFields::spec).collect(),
             addresses,
         })
@@ -367,16 +360,16 @@ impl ProxyFields {
 }
 
 impl OutcomeFields {
-    fn verdicts(&self) -> Result<Verdicts, Invalid> {
+    fn statuses(&self) -> Result<StatusClassifier, Invalid> {
         let lists = |failure: &Option<_>, blocked: &Option<_>| (failure.clone(), blocked.clone());
         let (failure, blocked) = lists(&self.failure_statuses, &self.blocked_statuses);
-        let mut verdicts = Verdicts::new("outcome", failure, blocked)?;
+        let mut statuses = StatusClassifier::new("outcome", failure, blocked)?;
         for (i, over) in self.overrides.iter().enumerate() {
             let at = format!("outcome.override[{i}]");
             let (failure, blocked) = lists(&over.failure_statuses, &over.blocked_statuses);
-            verdicts = verdicts.with(&at, &over.pattern, failure, blocked)?;
+            statuses = statuses.with(&at, &over.pattern, failure, blocked)?;
         }
-        Ok(verdicts)
+        Ok(statuses)
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType};
+use remora_http::{CONTENT_TYPE, ErrorResponse};
 
 use crate::slots::SharedData;
 
@@ -62,7 +63,18 @@ pub(crate) fn number(path: &[&str]) -> Option<u64> {
     Some(u64::from_le_bytes(value.try_into().ok()?))
 }
 
-pub(crate) fn respond(status: u32, headers: Vec<(&str, &str)>, body: &str) {
+/// Answers the request in Envoy's place.
+pub(crate) fn respond(response: &ErrorResponse) {
+    let proxy_status = response.proxy_status();
+    let retry_after = response.retry_after().map(|seconds| seconds.to_string());
+    let mut headers = vec![
+        ("content-type", CONTENT_TYPE),
+        ("proxy-status", &proxy_status),
+    ];
+    if let Some(seconds) = &retry_after {
+        headers.push(("retry-after", seconds));
+    }
+    let (status, body) = (response.status.into(), response.body());
     let _ = hostcalls::send_http_response(status, headers, Some(body.as_bytes()));
 }
 

@@ -1,12 +1,11 @@
-//! remora's decisions as an Envoy filter: the callbacks of proxy-wasm bound to [`remora_core`]. It only
+//! remora's decisions as an Envoy filter: the callbacks of proxy-wasm bound to [`remora_core`] and [`remora_http`]. It only
 //! translates; a rule found here is in the wrong room.
 //!
 //! | module | what it does |
 //! |---|---|
 //! | [`config`] | reads the plugin configuration and says what is wrong with it |
 //! | [`slots`] | the core's storage over Envoy's shared data |
-//! | [`outcome`] | what the end of a stream says about the proxy |
-//! | [`refusal`] | what clients are told when there is no proxy |
+//! | [`outcome`] | the end of a stream, from Envoy's words |
 //! | [`steering`] | the list of addresses that Envoy is to try, and who served |
 //! | `host` | every call to Envoy |
 //! | `plugin`, `stream` | the callbacks |
@@ -15,7 +14,6 @@
 
 pub mod config;
 pub mod outcome;
-pub mod refusal;
 pub mod slots;
 pub mod steering;
 

@@ -1,6 +1,6 @@
-//! How a stream ended, from Envoy's words to the core's.
+//! The end of a stream: from Envoy's words to those of [`remora_http`].
 
-use remora_core::{Ending, Flow, Origin, Outcome, Verdicts};
+use remora_http::{AttemptEnd, ResponseSource, TunnelTraffic};
 
 /// How a stream ended, in Envoy's words.
 #[derive(Clone, Copy, Debug)]
@@ -27,67 +27,61 @@ const RESET_EARLY: &str = "upstream_reset_before";
 const CHALLENGED: &str = "upstream_refuses_credentials";
 
 impl Logged<'_> {
-    /// Whether the target may have caused a failure as well.
-    pub fn may_be_the_targets(&self) -> bool {
-        self.ending().may_be_the_targets()
-    }
-
-    /// The outcome of a request to `host`.
-    pub fn outcome(&self, verdicts: &Verdicts, host: &str) -> Outcome {
-        self.ending().outcome(verdicts, host)
-    }
-
-    /// In the core's words.
-    fn ending(&self) -> Ending {
+    /// The end of the attempt.
+    pub fn attempt_end(&self) -> AttemptEnd {
         let details = self.details;
         let opened = self.tunnel && (200..300).contains(&self.status);
         if opened && !details.starts_with(RESET_EARLY) {
-            return Ending::Tunnel(Flow {
+            return AttemptEnd::Tunnel(TunnelTraffic {
                 sent: self.sent,
                 received: self.received,
                 client_left: details.starts_with("downstream_"),
             });
         }
         if details == VIA_UPSTREAM {
-            return if self.tunnel {
-                Ending::Refused(self.status)
-            } else {
-                Ending::Response(self.status, Origin::Either)
-            };
+            return self.answer(self.status);
         }
         // Envoy has no room, or does not know the address (yet).
         let own = ["overflow", "cluster_not_found", "no_healthy_upstream"];
         if own.iter().any(|own| details.contains(own)) {
-            return Ending::Own;
+            return AttemptEnd::Local;
         }
         if details.starts_with(RESET_EARLY) && details.contains("protocol_error") {
             // What comes once a response has begun is of no doubt, and CONNECT the proxy alone answers.
             return if self.tunnel {
-                Ending::Reset
+                AttemptEnd::Reset
             } else {
-                Ending::Malformed
+                AttemptEnd::Malformed
             };
         }
         let unreachable = ["connection_failure", "connection_timeout"];
         if unreachable.iter().any(|why| details.contains(why)) {
-            return Ending::Unreachable;
+            return AttemptEnd::Unreachable;
         }
         match details {
-            CHALLENGED if self.tunnel => Ending::Refused(407),
-            CHALLENGED => Ending::Response(407, Origin::Either),
+            CHALLENGED => self.answer(407),
             // No answer to CONNECT, and nothing else that could be late: by the filter's limit, or Envoy's for what is idle.
-            _ if self.tunnel && !opened && matches!(self.status, 408 | 504) => Ending::Timeout,
-            "stream_idle_timeout" if self.status != 504 => Ending::Client,
+            _ if self.tunnel && !opened && matches!(self.status, 408 | 504) => AttemptEnd::Timeout,
+            "stream_idle_timeout" if self.status != 504 => AttemptEnd::Client,
             "stream_idle_timeout" | "response_timeout" | "upstream_per_try_timeout" => {
-                Ending::Timeout
+                AttemptEnd::Timeout
             }
-            "connect_timeout" => Ending::Unreachable,
-            _ if details.starts_with("upstream_") => Ending::Reset,
-            _ if details.starts_with("response_payload_too_") => Ending::Reset,
+            "connect_timeout" => AttemptEnd::Unreachable,
+            _ if details.starts_with("upstream_") => AttemptEnd::Reset,
+            _ if details.starts_with("response_payload_too_") => AttemptEnd::Reset,
             // The same words are used for what the client sent.
-            _ if details.starts_with("http1.") && self.status != 400 => Ending::Malformed,
+            _ if details.starts_with("http1.") && self.status != 400 => AttemptEnd::Malformed,
             // The client went away, or sent what is no request; or Envoy itself refused.
-            _ => Ending::Client,
+            _ => AttemptEnd::Client,
+        }
+    }
+
+    /// An answer of the upstream proxy.
+    fn answer(&self, status: u16) -> AttemptEnd {
+        if self.tunnel {
+            AttemptEnd::ConnectRefused(status)
+        } else {
+            AttemptEnd::Response(status, ResponseSource::ProxyOrTarget)
         }
     }
 }
@@ -95,6 +89,8 @@ impl Logged<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use remora_core::Outcome;
+    use remora_http::StatusClassifier;
 
     fn plain(status: u16, details: &str) -> Outcome {
         let logged = Logged {
@@ -104,18 +100,20 @@ mod tests {
             sent: false,
             received: false,
         };
-        logged.outcome(&Verdicts::default(), "a.example")
+        logged
+            .attempt_end()
+            .outcome(&StatusClassifier::default(), "a.example")
     }
 
     #[test]
-    fn a_status_that_came_from_upstream_is_the_cores_to_judge() {
+    fn upstream_status_has_the_outcome_of_the_classifier() {
         assert_eq!(plain(404, VIA_UPSTREAM), Outcome::Success);
         assert_eq!(plain(403, VIA_UPSTREAM), Outcome::Blocked);
         assert_eq!(plain(502, VIA_UPSTREAM), Outcome::Failure);
     }
 
     #[test]
-    fn a_proxy_that_could_be_talked_to_may_have_failed_because_of_the_target() {
+    fn target_may_be_at_fault_where_the_proxy_was_reached() {
         for (status, details, targets) in [
             (503, VIA_UPSTREAM, true),
             (504, "upstream_per_try_timeout", true),
@@ -136,20 +134,24 @@ mod tests {
             ),
             (502, CHALLENGED, true),
         ] {
-            let ending = Logged {
+            let logged = Logged {
                 status,
                 details,
                 tunnel: false,
                 sent: false,
                 received: false,
             };
-            assert_eq!(ending.may_be_the_targets(), targets, "{details}");
+            assert_eq!(
+                logged.attempt_end().target_may_be_at_fault(),
+                targets,
+                "{details}"
+            );
         }
         assert_eq!(plain(502, CHALLENGED), Outcome::Failure);
     }
 
     #[test]
-    fn an_ending_is_the_proxys_the_clients_or_envoys_own() {
+    fn end_is_the_proxys_the_clients_or_envoys_own() {
         for (status, details, outcome) in [
             (
                 503,
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tunnel_without_one_byte_back_is_a_failure_unless_nothing_was_asked() {
+    fn tunnel_without_a_byte_back_is_a_failure_unless_the_client_sent_nothing() {
         let ended = |details, status, sent, received| {
             let logged = Logged {
                 status,
@@ -211,7 +213,9 @@ mod tests {
                 sent,
                 received,
             };
-            logged.outcome(&Verdicts::default(), "a.example")
+            logged
+                .attempt_end()
+                .outcome(&StatusClassifier::default(), "a.example")
         };
         let (left, closed) = ("downstream_remote_disconnect", VIA_UPSTREAM);
         assert_eq!(ended(closed, 200, true, false), Outcome::Failure);

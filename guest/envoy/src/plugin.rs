@@ -7,9 +7,10 @@ use std::time::Duration;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 use remora_core::{
-    AcquireError, BreakerChange, Detour, Engine, Outcome, Permit, ProxyId, Request, StorageError,
-    Table, Verdicts,
+    AcquireError, BreakerChange, Detour, Engine, FailureAttribution, Outcome, Permit, ProxyId,
+    Request, StorageError, Table,
 };
+use remora_http::{Fault, StatusClassifier};
 
 use crate::config::{self, Checked};
 use crate::host::{self, Shared};
@@ -24,10 +25,6 @@ const TICK: Duration = Duration::from_secs(1);
 /// How many slots are counted with each tick.
 const COUNTED: u32 = 1_024;
 
-/// What a client hears whose tunnel did not come about in time: the same as from the gateway.
-const SILENT: &str = "remora: the upstream proxy did not open the tunnel in time\n";
-const SILENT_STATUS: &str = "remora;error=connection_timeout;details=\"the upstream proxy did not open the tunnel in time\"";
-
 /// What the streams of one configuration share.
 pub(crate) struct Plugin {
     engine: RefCell<Engine<SlotTable<Shared>>>,
@@ -35,7 +32,7 @@ pub(crate) struct Plugin {
     table: SlotTable<Shared>,
     shared: Shared,
     addresses: Addresses,
-    pub(crate) verdicts: Verdicts,
+    pub(crate) statuses: StatusClassifier,
     pub(crate) attempts: usize,
     pub(crate) session_header: Option<String>,
     metrics: Metrics,
@@ -80,7 +77,7 @@ impl Plugin {
             table: SlotTable::new(shared.clone(), max_sessions),
             shared,
             addresses: Addresses::new(&checked.addresses),
-            verdicts: checked.verdicts,
+            statuses: checked.statuses,
             attempts: checked.attempts as usize,
             session_header: checked.session_header,
             metrics: Metrics::new(),
@@ -125,14 +122,14 @@ impl Plugin {
         Ok((leased, list))
     }
 
-    /// Takes a lease back. `served`: the address that Envoy tried last. `in_doubt`: the target may have caused a
-    /// failure as well.
+    /// Takes a lease back. `served`: the address that Envoy tried last. `target_may_be_at_fault`: the target may
+    /// have caused a failure.
     pub(crate) fn release(
         &self,
         leased: &Leased,
         served: Option<&str>,
         outcome: Outcome,
-        in_doubt: bool,
+        target_may_be_at_fault: bool,
     ) {
         self.shared.begin();
         let place = served.and_then(|at| self.addresses.place(at, &leased.fallbacks));
@@ -143,12 +140,8 @@ impl Plugin {
                 let served = *served;
                 // One lease, one release: it is its own proxy that failed.
                 self.metrics.released(Outcome::Failure);
-                // The last one is the second at least that failed like that: most likely it is the target. What those
-                // on the way met, nobody says; one broken target must not open all breakers.
-                let (passed, outcome) = match outcome {
-                    Outcome::Failure if in_doubt => (&[][..], Outcome::Blocked),
-                    outcome => (passed, outcome),
-                };
+                let (passed, outcome) =
+                    FailureAttribution::of_failover(passed, outcome, target_may_be_at_fault);
                 let detour = Detour { passed, served };
                 let detoured = engine.detour(self.now(), permit, key, detour, outcome);
                 detoured.map(|detoured| {
@@ -228,11 +221,7 @@ impl Plugin {
             if now < tunnel.due {
                 return true;
             }
-            let headers = vec![
-                ("content-type", "text/plain; charset=utf-8"),
-                ("proxy-status", SILENT_STATUS),
-            ];
-            host::respond(504, headers, SILENT);
+            host::respond(&Fault::TunnelTimeout.into());
             false
         });
     }

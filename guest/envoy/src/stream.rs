@@ -5,11 +5,11 @@ use std::rc::Rc;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use remora_core::{AcquireError, Request};
+use remora_http::ErrorResponse;
 
 use crate::host;
 use crate::outcome::Logged;
 use crate::plugin::{Leased, Plugin};
-use crate::refusal::Reply;
 use crate::steering::HEADER;
 
 pub(crate) struct Stream {
@@ -76,15 +76,7 @@ impl HttpContext for Stream {
                 Action::Continue
             }
             Err(error) => {
-                let reply = Reply::from(&error);
-                let mut headers = vec![
-                    ("content-type", "text/plain; charset=utf-8"),
-                    ("proxy-status", &reply.proxy_status),
-                ];
-                if let Some(seconds) = &reply.retry_after {
-                    headers.push(("retry-after", seconds));
-                }
-                host::respond(reply.status, headers, &reply.body);
+                host::respond(&ErrorResponse::from(error));
                 Action::Pause
             }
         }
@@ -104,7 +96,8 @@ impl HttpContext for Stream {
             sent: bytes(&["request", "size"]),
             received: bytes(&["response", "size"]),
         };
-        let outcome = logged.outcome(&plugin.verdicts, &self.target);
+        let end = logged.attempt_end();
+        let outcome = end.outcome(&plugin.statuses, &self.target);
         let served = if leased.fallbacks.is_empty() {
             None
         } else {
@@ -114,7 +107,7 @@ impl HttpContext for Stream {
             &leased,
             served.as_deref(),
             outcome,
-            logged.may_be_the_targets(),
+            end.target_may_be_at_fault(),
         );
     }
 }

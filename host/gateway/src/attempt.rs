@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use hyper::Method;
-use remora_core::ATTEMPTS;
-use remora_host::{Doubt, Error, Outcome, ProxyHandle, ProxyManager, Request, internals};
+use remora_core::{FailureAttribution, RETRY_ATTEMPTS};
+use remora_host::{Error, Outcome, ProxyHandle, ProxyManager, Request, internals};
 use uuid::Uuid;
 
 use crate::client::Wishes;
@@ -25,7 +25,7 @@ pub struct Retry {
 impl Default for Retry {
     fn default() -> Self {
         Self {
-            attempts: ATTEMPTS,
+            attempts: RETRY_ATTEMPTS,
             blocked: false,
         }
     }
@@ -42,7 +42,7 @@ pub(crate) struct Attempts<'a> {
     host: &'a str,
     wishes: &'a Wishes,
     tried: Vec<Uuid>,
-    doubt: Doubt,
+    attribution: FailureAttribution,
     /// The number of the request.
     number: u64,
 }
@@ -65,7 +65,7 @@ impl<'a> Attempts<'a> {
             host,
             wishes,
             tried: Vec::new(),
-            doubt: Doubt::default(),
+            attribution: FailureAttribution::default(),
             number: gateway.count_request(),
         }
     }
@@ -83,10 +83,9 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// What is said of the proxy that the request went over now, in the light of those before. `of_the_target`: the
-    /// target may be the cause as well.
-    pub(crate) fn verdict(&mut self, outcome: Outcome, of_the_target: bool) -> Outcome {
-        self.doubt.verdict(outcome, of_the_target)
+    /// The outcome for the present proxy, given those of the proxies before.
+    pub(crate) fn attribute(&mut self, outcome: Outcome, target_may_be_at_fault: bool) -> Outcome {
+        self.attribution.outcome(outcome, target_may_be_at_fault)
     }
 
     /// Ends an attempt that a fault has brought to nothing, and begins the next one, where the request can be sent

@@ -10,13 +10,12 @@ use arc_swap::ArcSwap;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use parking_lot::Mutex;
-use remora_core::Ending;
-use remora_host::{Error, Proxy, ProxyConfig, ProxyManager, Verdicts};
+use remora_host::{Error, Proxy, ProxyConfig, ProxyManager};
+use remora_http::{AttemptEnd, Fault, StatusClassifier};
 use uuid::Uuid;
 
 use crate::attempt::{Attempts, Retry};
 use crate::body::Body;
-use crate::classify::Fault;
 use crate::client::Wishes;
 use crate::forward;
 use crate::metrics::Metrics;
@@ -44,8 +43,8 @@ pub struct Timeouts {
 pub struct Settings {
     /// How long it waits.
     pub timeouts: Timeouts,
-    /// What an answer says about a proxy.
-    pub verdicts: Verdicts,
+    /// The outcomes of statuses.
+    pub statuses: StatusClassifier,
     /// How often a request is sent once more.
     pub retry: Retry,
 }
@@ -291,7 +290,7 @@ impl Gateway {
         place: Option<Place>,
     ) -> Response<Body> {
         let Settings {
-            timeouts, verdicts, ..
+            timeouts, statuses, ..
         } = settings;
         let outgoing = Outgoing::new(request, target);
         let host = outgoing.host();
@@ -305,19 +304,19 @@ impl Gateway {
                 return reply::fault(Fault::Connect);
             };
             let upstream = self.upstreams.of(handle);
-            let origin = upstream.origin();
+            let source = upstream.response_source();
             let sent = upstream.send(&outgoing, handle, timeouts).await;
             let fault = match sent {
                 // To the client it would say that its own credentials, for remora, are wrong.
-                Ok((response, _)) if origin.refuses_credentials(response.status().as_u16()) => {
+                Ok((response, _)) if source.refuses_credentials(response.status().as_u16()) => {
                     Fault::Challenge
                 }
                 Ok((response, shelf)) => {
                     ticket.set_status(response.status());
-                    let ending = Ending::Response(response.status().as_u16(), origin);
-                    let outcome = ending.outcome(verdicts, host);
+                    let end = AttemptEnd::Response(response.status().as_u16(), source);
+                    let outcome = end.outcome(statuses, host);
                     let upload = outgoing.upload.clone();
-                    let judged = attempts.verdict(outcome, ending.may_be_the_targets());
+                    let judged = attempts.attribute(outcome, end.target_may_be_at_fault());
                     let mut verdict = Some((ticket, judged));
                     if outgoing.is_repeatable()
                         && attempts.calls_for_another(outcome)
@@ -333,10 +332,10 @@ impl Gateway {
                 }
                 Err(fault) => fault,
             };
-            ticket.set_status(fault.status());
-            let ending = fault.ending();
-            let outcome = ending.outcome(verdicts, host);
-            let outcome = attempts.verdict(outcome, ending.may_be_the_targets());
+            ticket.set_status(reply::status(fault.status()));
+            let end = fault.attempt_end();
+            let outcome = end.outcome(statuses, host);
+            let outcome = attempts.attribute(outcome, end.target_may_be_at_fault());
             match attempts
                 .after(ticket, outcome, outgoing.survives(fault))
                 .await
@@ -357,7 +356,7 @@ impl Gateway {
         opened: &Opened,
     ) -> Response<Body> {
         let Settings {
-            timeouts, verdicts, ..
+            timeouts, statuses, ..
         } = settings;
         let Some(authority) = target.authority() else {
             return reply::malformed("CONNECT needs a host and a port");
@@ -383,18 +382,11 @@ impl Gateway {
                 }
                 Err(fault) => fault,
             };
-            ticket.set_status(fault.status());
-            let ending = fault.ending();
-            let outcome = ending.outcome(verdicts, host);
-            let outcome = attempts.verdict(outcome, ending.may_be_the_targets());
-            match attempts
-                .after(
-                    ticket,
-                    outcome,
-                    !matches!(fault, Fault::Resolve | Fault::Exhausted),
-                )
-                .await
-            {
+            ticket.set_status(reply::status(fault.status()));
+            let end = fault.attempt_end();
+            let outcome = end.outcome(statuses, host);
+            let outcome = attempts.attribute(outcome, end.target_may_be_at_fault());
+            match attempts.after(ticket, outcome, fault.is_retriable()).await {
                 Some(next) => ticket = next,
                 None => return reply::fault(fault),
             }

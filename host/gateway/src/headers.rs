@@ -2,16 +2,7 @@
 
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName};
-
-/// Fields that belong to one connection.
-const HOP_BY_HOP: [HeaderName; 6] = [
-    header::CONNECTION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-];
+use remora_http::HOP_BY_HOP;
 
 /// Removes what belongs to the connection that the message came on: hop-by-hop fields, those that
 /// `Connection` names, and everything that begins with `Proxy-`.
@@ -32,7 +23,10 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
         .filter(|name| name.as_str().starts_with("proxy-"))
         .cloned()
         .collect();
-    for name in HOP_BY_HOP.iter().chain(&named).chain(&proxy) {
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+    for name in named.iter().chain(&proxy) {
         headers.remove(name);
     }
 }

@@ -35,7 +35,6 @@
 pub mod admin;
 pub mod attempt;
 mod body;
-pub mod classify;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -4,9 +4,9 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::{Method, Request, Uri, Version};
+use remora_http::{Fault, is_idempotent};
 
 use crate::body::Body;
-use crate::classify::Fault;
 use crate::headers;
 use crate::upload::Upload;
 
@@ -78,23 +78,19 @@ impl Outgoing {
     /// Whether it may be sent twice: nothing happens the second time that did not the first
     /// (RFC 9110 §9.2.2), and its body is there.
     pub(crate) fn is_repeatable(&self) -> bool {
-        self.method.is_idempotent() && self.upload.is_whole()
+        is_idempotent(self.method.as_str()) && self.upload.is_whole()
     }
 
     /// Whether it may be sent twice however far it got the first time: there is no body that would be gone.
     pub(crate) fn is_always_repeatable(&self) -> bool {
-        self.method.is_idempotent() && self.upload.is_none()
+        is_idempotent(self.method.as_str()) && self.upload.is_none()
     }
 
-    /// Whether it may be sent to somebody else after this fault.
+    /// Whether it may be sent through another exit after this fault.
     pub(crate) fn survives(&self, fault: Fault) -> bool {
-        match fault {
-            Fault::ClientBroke | Fault::ClientStalled | Fault::Resolve | Fault::Exhausted => false,
-            // It may have reached the target.
-            Fault::HeadTimeout | Fault::Reset | Fault::Malformed | Fault::Challenge => {
-                self.is_repeatable()
-            }
-            _ => self.upload.is_whole(),
+        if fault.may_have_reached_target() {
+            return self.is_repeatable();
         }
+        fault.is_retriable() && self.upload.is_whole()
     }
 }

@@ -1,143 +1,123 @@
-//! What clients are told when something is wrong: the right status, one line of text, and `Proxy-Status`
-//! (RFC 9209).
+//! Error responses as hyper sends them, and those that only the gateway has.
 
 use std::time::Duration;
 
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
-use remora_core::{AcquireError, Refusal, retry_after};
+use remora_core::AcquireError;
 use remora_host::Error;
-use sfv::{KeyRef, ListSerializer, StringRef, TokenRef};
+use remora_http::{CHALLENGE, CONTENT_TYPE, ErrorResponse, Fault};
 
 use crate::body::Body;
-use crate::classify::Fault;
 use crate::tenants::Beyond;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// A response of one line.
 pub(crate) fn text(status: StatusCode, line: &str) -> Response<Body> {
-    let mut response = Response::new(Body::full(format!("remora: {line}\n")));
+    body(status, format!("remora: {line}\n"))
+}
+
+fn body(status: StatusCode, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::full(body));
     *response.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    let plain = HeaderValue::from_static(CONTENT_TYPE);
     response.headers_mut().insert(header::CONTENT_TYPE, plain);
     response
 }
 
-/// A response of one line, and the kind of error that it is.
-fn error(status: StatusCode, kind: &'static str, line: &str) -> Response<Body> {
-    let mut response = text(status, line);
-    if let Some(value) = proxy_status(kind, line) {
-        response.headers_mut().insert(PROXY_STATUS, value);
+fn error(error: &ErrorResponse) -> Response<Body> {
+    let mut response = body(status(error.status), error.body());
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::try_from(error.proxy_status()) {
+        headers.insert(PROXY_STATUS, value);
+    }
+    if let Some(seconds) = error.retry_after() {
+        headers.insert(header::RETRY_AFTER, seconds.into());
     }
     response
 }
 
-/// `remora; error=KIND; details="LINE"`
-fn proxy_status(kind: &'static str, line: &str) -> Option<HeaderValue> {
-    let mut list = ListSerializer::new();
-    let member = list.bare_item(TokenRef::from_str("remora").ok()?);
-    let member = member.parameter(
-        KeyRef::from_str("error").ok()?,
-        TokenRef::from_str(kind).ok()?,
-    );
-    if let Ok(details) = StringRef::from_str(line) {
-        member.parameter(KeyRef::from_str("details").ok()?, details);
-    }
-    HeaderValue::from_str(&list.finish()?).ok()
+/// A status as hyper has it.
+pub(crate) fn status(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// A request that is no request to a proxy.
-pub(crate) fn malformed(line: &str) -> Response<Body> {
-    error(StatusCode::BAD_REQUEST, "http_request_error", line)
+/// A request that is not a request to a proxy.
+pub(crate) fn malformed(line: &'static str) -> Response<Body> {
+    error(&ErrorResponse::malformed(line))
 }
 
-/// A client that has to say who it is.
+/// A client that has to authenticate.
 pub(crate) fn unknown_client() -> Response<Body> {
-    let status = StatusCode::PROXY_AUTHENTICATION_REQUIRED;
-    let line = "say who you are: the user name and password of this proxy are missing or wrong";
-    let mut response = error(status, "http_request_denied", line);
-    let basic = HeaderValue::from_static("Basic realm=\"remora\", charset=\"UTF-8\"");
+    let mut response = error(&ErrorResponse::authentication_required());
+    let basic = HeaderValue::from_static(CHALLENGE);
     response
         .headers_mut()
         .insert(header::PROXY_AUTHENTICATE, basic);
     response
 }
 
-/// What went wrong on the way.
+/// A fault on the way.
 pub(crate) fn fault(fault: Fault) -> Response<Body> {
-    error(fault.status(), fault.proxy_error(), &fault.to_string())
+    error(&fault.into())
 }
 
-/// Why there is no proxy for a request.
+/// The reason for which there is no proxy for a request.
 pub(crate) fn refusal(refused: &Error) -> Response<Body> {
-    let ms = |wait: Duration| wait.as_millis().try_into().unwrap_or(u64::MAX);
-    let refusal = match *refused {
-        Error::Key(error) => AcquireError::Key(error).into(),
-        Error::Domain(_) => Refusal::MALFORMED,
-        Error::NoProxy => AcquireError::NoProxy.into(),
-        Error::Exhausted { retry_after } => {
-            let retry_after_ms = ms(retry_after);
-            AcquireError::Exhausted { retry_after_ms }.into()
-        }
-        Error::SessionLost { end, retry_after } => {
-            let retry_after_ms = ms(retry_after);
-            AcquireError::SessionLost {
-                end,
-                retry_after_ms,
-            }
-            .into()
-        }
-        Error::Storage(error) => AcquireError::Storage(error).into(),
-        _ => Refusal::OUT_OF_ORDER.after(refused.retry_after().map(ms)),
+    let acquire = match *refused {
+        Error::Key(error) => Some(AcquireError::Key(error)),
+        Error::NoProxy => Some(AcquireError::NoProxy),
+        Error::Exhausted { retry_after } => Some(AcquireError::Exhausted {
+            retry_after_ms: ms(retry_after),
+        }),
+        Error::SessionLost { end, retry_after } => Some(AcquireError::SessionLost {
+            end,
+            retry_after_ms: ms(retry_after),
+        }),
+        Error::Storage(error) => Some(AcquireError::Storage(error)),
+        _ => None,
     };
-    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let response = error(status, refusal.error, &refused.to_string());
-    match refusal.retry_after_ms {
-        Some(wait) => after(response, Duration::from_millis(wait)),
-        None => response,
-    }
+    // The library has words of its own.
+    let line = refused.to_string();
+    let response = match (acquire, refused) {
+        (Some(error), _) => ErrorResponse {
+            text: line.into(),
+            ..error.into()
+        },
+        (None, Error::Domain(_)) => ErrorResponse::malformed(line),
+        (None, _) => ErrorResponse::internal(line).after(refused.retry_after().map(ms)),
+    };
+    error(&response)
 }
 
-/// A client whose tenant has asked for as much as it may.
+/// A client whose tenant has reached a limit.
 pub(crate) fn beyond(beyond: Beyond) -> Response<Body> {
     let (status, wait) = match beyond {
-        // When one of its requests will end, nobody knows.
-        Beyond::Concurrent(_) => (StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(1)),
-        Beyond::Rate { retry_after, .. } => (StatusCode::TOO_MANY_REQUESTS, retry_after),
+        // Nothing says when one of its requests will end.
+        Beyond::Concurrent(_) => (503, Duration::from_secs(1)),
+        Beyond::Rate { retry_after, .. } => (429, retry_after),
     };
-    let line = beyond.to_string();
-    after(error(status, "http_request_denied", &line), wait)
+    let response = ErrorResponse::new(status, "http_request_denied", beyond.to_string());
+    error(&response.after(Some(ms(wait))))
 }
 
 /// A client whose tenant is not served.
 pub(crate) fn absent_tenant() -> Response<Body> {
     let line = "your tenant is not served at the moment: it is being made, or its operator has been told what is wrong with it";
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    after(
-        error(status, "proxy_configuration_error", line),
-        Duration::from_secs(5),
-    )
+    let response = ErrorResponse::new(503, "proxy_configuration_error", line);
+    error(&response.after(Some(5_000)))
 }
 
-/// A client that cannot be asked who it is, for so many are being asked.
+/// A client that cannot be authenticated now, because too many others are.
 pub(crate) fn busy() -> Response<Body> {
-    let line = "too many clients are saying who they are; come back in a moment";
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    after(
-        error(status, "http_request_denied", line),
-        Duration::from_secs(1),
-    )
+    let line = "too many clients are authenticating; come back in a moment";
+    let response = ErrorResponse::new(503, "http_request_denied", line);
+    error(&response.after(Some(1_000)))
 }
 
-/// The same, to come back after a while.
-fn after(mut response: Response<Body>, wait: Duration) -> Response<Body> {
-    let ms = wait.as_millis().try_into().unwrap_or(u64::MAX);
-    let seconds = retry_after(ms);
-    if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
-        response.headers_mut().insert(header::RETRY_AFTER, value);
-    }
-    response
+fn ms(wait: Duration) -> u64 {
+    wait.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use std::time::Duration;
 use hyper::body::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use remora_host::{Flow, ProxyHandle};
+use remora_host::ProxyHandle;
+use remora_http::TunnelTraffic;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -78,7 +79,7 @@ impl Tunnel {
                 let before = moved.load(Ordering::Relaxed);
                 tokio::select! {
                     () = answered.notified(), if probing => if let Some(ticket) = ticket.take() {
-                        ticket.finish(Flow { received: true, ..Flow::default() }.outcome());
+                        ticket.finish(TunnelTraffic { received: true, ..TunnelTraffic::default() }.outcome());
                     },
                     carried = &mut copying => {
                         tracing::debug!(?carried, "a tunnel ended");
@@ -93,13 +94,13 @@ impl Tunnel {
                 }
             }
         }
-        let flow = Flow {
+        let traffic = TunnelTraffic {
             sent: near.read > 0,
             received: far.read > 0,
             client_left: left.load(Ordering::Relaxed),
         };
         if let Some(ticket) = ticket {
-            ticket.finish(flow.outcome());
+            ticket.finish(traffic.outcome());
         }
     }
 }

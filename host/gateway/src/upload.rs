@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
 use parking_lot::Mutex;
+use remora_http::Fault;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::body::Body;
-use crate::classify::Fault;
 
 /// A request body, as seen from beside it. Nothing at all for a request that has none.
 #[derive(Clone, Debug)]

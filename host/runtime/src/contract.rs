@@ -1,16 +1,16 @@
 //! What a plugin answers, as far as the types of the contract do not say it. A plugin that breaks it is
 //! treated as one that trapped.
 
-use remora_core::MAX_KEY_LEN;
+use remora_core::{MAX_KEY_LEN, is_storage_key};
 
 use crate::bindings::sessions;
 use crate::error::{CallError, Error, PluginError};
 
 type Answer<T> = Result<T, CallError>;
 
-/// A session key: it goes into logs, answers and the next release.
+/// A session key: it goes into logs, answers and the next release. Empty for a request that belongs to no session.
 pub(crate) fn key(key: String) -> Answer<String> {
-    if key.len() <= MAX_KEY_LEN && key.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if key.is_empty() || is_storage_key(&key) {
         return Ok(key);
     }
     Err(broken(format!(

@@ -7,7 +7,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use remora_core::{Exchange, Head, MAX_KEY_LEN, Page, Storage, StorageError, Table};
+use remora_core::{
+    Exchange, Head, MAX_KEY_LEN, Page, Storage, StorageError, Table, is_storage_key,
+};
 use wasmtime::component::{Linker, WasmStr};
 use wasmtime::{Result, StoreContextMut, StoreLimits, bail};
 
@@ -190,9 +192,7 @@ pub(crate) fn read_key<'a, T: 'static>(
     key: &WasmStr,
 ) -> Result<Cow<'a, str>> {
     let key = key.to_str(store)?;
-    let accepted =
-        (1..=MAX_KEY_LEN).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
-    if !accepted {
+    if !is_storage_key(&key) {
         bail!(
             "a storage key of {} bytes; accepted: 1 to {MAX_KEY_LEN} bytes of printable ASCII",
             key.len()

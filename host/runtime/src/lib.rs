@@ -100,9 +100,10 @@ pub use manager::{
 pub use plugin::Plugin;
 pub use proxy::{Proxy, ProxyType};
 pub use remora_core::{
-    BreakerChange, Doubt, End, Flow, Invalid, KeyError, Lease, Mode, OnBad, Origin, Outcome,
-    Patterns, Reason, Released, Request, Scope, StorageError, Verdicts, names,
+    BreakerChange, End, FailureAttribution, Invalid, KeyError, Lease, Mode, OnBad, Outcome,
+    Patterns, Reason, Released, Request, Scope, StorageError, names,
 };
+pub use remora_http::{AttemptEnd, ResponseSource, StatusClassifier, TunnelTraffic};
 pub use runtime::{Runtime, RuntimeConfig};
 pub use session::StickyPolicy;
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use remora_core::{Config, Storage};
+use remora_core::{Config, DEFAULT_TTL_MS, Storage};
 use uuid::Uuid;
 
 use crate::clock::{Clock, SystemClock};
@@ -36,7 +36,7 @@ impl StickyPolicy {
 
     /// Sessions of 5 minutes.
     pub fn domain_default() -> Self {
-        Self::domain(Duration::from_secs(300))
+        Self::domain(Duration::from_millis(DEFAULT_TTL_MS))
     }
 }
 

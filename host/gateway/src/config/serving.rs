@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use remora_http::CONNECT_TIMEOUT_MS;
 use serde::Deserialize;
 
 use super::time::time;
@@ -25,7 +26,7 @@ pub struct TimeoutFields {
 impl Default for TimeoutFields {
     fn default() -> Self {
         Self {
-            connect: Duration::from_secs(10),
+            connect: Duration::from_millis(CONNECT_TIMEOUT_MS),
             head: Duration::from_secs(60),
             idle: Duration::from_secs(600),
             client: Duration::from_secs(60),

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use hyper::header::{self, HeaderName};
-use remora_core::{MAX_ATTEMPTS, MAX_TTL_MS};
-use remora_host::{Error, Invalid, Mode, Verdicts};
+use hyper::header::HeaderName;
+use remora_core::{MAX_TTL_MS, check_max_half_open_after, check_retry_attempts, check_ttl};
+use remora_host::{Error, Invalid, Mode};
+use remora_http::{StatusClassifier, session_header};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -23,34 +24,21 @@ const MAX_TIME: Duration = Duration::from_millis(MAX_TTL_MS);
 
 const MAX_CONNECTIONS: usize = 1_000_000;
 
-/// Headers that are needed for something else.
-const TAKEN: [HeaderName; 5] = [
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::TRANSFER_ENCODING,
-    header::CONNECTION,
-    header::PROXY_AUTHORIZATION,
-];
-
 impl PoolFields<'_> {
     /// What can change while it serves.
     pub(crate) fn settings(&self, timeouts: Timeouts) -> Result<Settings, BuildError> {
         let retry = Retry::default();
         let attempts = self.retry.attempts.unwrap_or(retry.attempts);
-        if attempts > MAX_ATTEMPTS {
-            return Err(field("retry.attempts", attempts, "0 to 10"));
-        }
+        check_retry_attempts(attempts).map_err(Error::Invalid)?;
         self.check_idle_ttls()?;
         let breaker = self.proxy_config().breaker;
-        if let Some(most) = self.breaker.max_half_open_after
-            && most < breaker.half_open_after
-        {
-            let accepted = "at least `breaker.half_open_after`, which is 30s unless it is set";
-            return Err(field("breaker.max_half_open_after", shown(most), accepted));
+        if let Some(max) = self.breaker.max_half_open_after {
+            check_max_half_open_after(millis(max), millis(breaker.half_open_after))
+                .map_err(Error::Invalid)?;
         }
         Ok(Settings {
             timeouts,
-            verdicts: self.verdicts()?,
+            statuses: self.statuses()?,
             retry: Retry {
                 attempts,
                 blocked: self.retry.blocked.unwrap_or(retry.blocked),
@@ -68,16 +56,14 @@ impl PoolFields<'_> {
             .into_iter()
             .chain(overrides)
         {
-            if let (Some(Mode::Disabled), Some(ttl)) = (mode, ttl)
-                && ttl > MAX_TIME
-            {
-                return Err(field(name, shown(ttl), "up to 366 days"));
+            if let (Some(Mode::Disabled), Some(ttl)) = (mode, ttl) {
+                check_ttl(&name, millis(ttl)).map_err(Error::Invalid)?;
             }
         }
         Ok(())
     }
 
-    fn verdicts(&self) -> Result<Verdicts, BuildError> {
+    fn statuses(&self) -> Result<StatusClassifier, BuildError> {
         let outcome = &self.outcome;
         let lists = |failure: &Option<_>, blocked: &Option<_>| (failure.clone(), blocked.clone());
         let (failure, blocked) = lists(&outcome.failure_statuses, &outcome.blocked_statuses);
@@ -91,15 +77,16 @@ impl PoolFields<'_> {
             ),
             _ => Error::Invalid(invalid).into(),
         };
-        let mut verdicts = Verdicts::new("outcome", failure, blocked).map_err(wrong)?;
+        let statuses = StatusClassifier::new("outcome", failure, blocked);
+        let mut statuses = statuses.map_err(wrong)?;
         for (i, over) in outcome.overrides.iter().enumerate() {
             let at = format!("outcome.override[{i}]");
             let (failure, blocked) = lists(&over.failure_statuses, &over.blocked_statuses);
-            verdicts = verdicts
+            statuses = statuses
                 .with(&at, &over.pattern, failure, blocked)
                 .map_err(Error::Invalid)?;
         }
-        Ok(verdicts)
+        Ok(statuses)
     }
 }
 
@@ -191,10 +178,15 @@ impl File {
         let Some(name) = &self.client.session_header else {
             return Ok(None);
         };
-        let header = HeaderName::try_from(name.as_str()).ok();
-        let header = header.filter(|header| !TAKEN.contains(header));
-        let accepted = "the name of a header that means nothing else, such as `x-session-id`";
-        let header = header.ok_or_else(|| field("client.session_header", name, accepted))?;
+        let lower = session_header(name).map_err(Error::Invalid)?;
+        let header = HeaderName::try_from(lower).map_err(|_| {
+            let accepted = "the name of a header";
+            field("client.session_header", name, accepted)
+        })?;
         Ok(Some(header))
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    time.as_millis().try_into().unwrap_or(u64::MAX)
 }

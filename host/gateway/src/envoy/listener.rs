@@ -1,10 +1,10 @@
 //! Where clients connect: a forward proxy for plain HTTP and CONNECT.
 
+use remora_http::{ErrorResponse, Fault};
 use serde_json::{Value, json};
 
 use super::bootstrap::{seconds, watched};
 use super::{NAME, Place, Plan, filter, routes};
-use crate::classify::Fault;
 use crate::config::BuildError;
 
 pub(super) fn listener(plan: &Plan<'_>, place: &Place) -> Result<Value, BuildError> {
@@ -75,17 +75,17 @@ fn remora(plan: &Plan<'_>, place: &Place) -> Value {
 
 /// A 407 of an upstream proxy is meant for remora. A client that got it would ask its user for the operator's password.
 fn credentials() -> Value {
-    let refused = Fault::Credentials;
+    let refused = ErrorResponse::from(Fault::Credentials);
     let kind = |name: &str| format!("type.googleapis.com/envoy.{name}");
     let instead = json!({
         "@type": kind("extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy"),
-        "status_code": refused.status().as_u16(),
-        "body": {"inline_string": format!("remora: {refused}\n")},
+        "status_code": refused.status,
+        "body": {"inline_string": refused.body()},
         // For the filter: it begins as other faults of upstream proxies do.
         "response_code_details": "upstream_refuses_credentials",
         "response_headers_to_add": [{"header": {
             "key": "proxy-status",
-            "value": format!("remora;error={};details=\"{refused}\"", refused.proxy_error()),
+            "value": refused.proxy_status(),
         }}],
     });
     json!({

@@ -22,7 +22,7 @@ mod sockets;
 
 use std::path::{Path, PathBuf};
 
-use remora_host::Verdicts;
+use remora_http::StatusClassifier;
 use serde_json::Value;
 
 use crate::config::{BuildError, File};
@@ -43,7 +43,7 @@ const NAME: &str = "remora";
 pub struct Plan<'a> {
     file: &'a File,
     pool: Vec<Upstream>,
-    verdicts: Verdicts,
+    statuses: StatusClassifier,
 }
 
 /// Where the parts of a configuration are.
@@ -73,12 +73,12 @@ impl<'a> Plan<'a> {
     pub fn new(file: &'a File) -> Result<Self, BuildError> {
         file.check_for_envoy()?;
         file.envoy_addresses()?;
-        let verdicts = file.pool().settings(file.timeouts()?)?.verdicts;
+        let statuses = file.pool().settings(file.timeouts()?)?.statuses;
         let pool = pool::read(file)?;
         Ok(Self {
             file,
             pool,
-            verdicts,
+            statuses,
         })
     }
 

@@ -1,14 +1,12 @@
 //! How long an answer may take, and what is sent again through the next proxy: `[retry]`, as far as Envoy can.
 
-use remora_host::{Origin, Outcome};
+use remora_host::Outcome;
+use remora_http::{IDEMPOTENT, ResponseSource};
 use serde_json::{Value, json};
 
 use super::bootstrap::seconds;
 use super::{NAME, Plan};
 use crate::attempt::Retry;
-
-/// What a target does once when it is asked twice.
-const IDEMPOTENT: &str = "GET|HEAD|PUT|DELETE|OPTIONS|TRACE";
 
 /// A host of its own for each override: there statuses mean something else. Envoy finds the most specific one, too.
 pub(super) fn hosts(plan: &Plan<'_>) -> Vec<Value> {
@@ -21,10 +19,12 @@ pub(super) fn hosts(plan: &Plan<'_>) -> Vec<Value> {
 
 /// The routes to the hosts that match `pattern`; `example` is one of them.
 fn host(plan: &Plan<'_>, pattern: &str, example: &str) -> Value {
-    let verdicts = &plan.verdicts;
-    let failed =
-        |status: &u16| verdicts.response(example, *status, Origin::Either) == Outcome::Failure;
-    let refused = |status: &u16| verdicts.refused(example, *status) == Outcome::Failure;
+    let statuses = &plan.statuses;
+    let failed = |status: &u16| {
+        let outcome = statuses.response(example, *status, ResponseSource::ProxyOrTarget);
+        outcome == Outcome::Failure
+    };
+    let refused = |status: &u16| statuses.refused_connect(example, *status) == Outcome::Failure;
     let failures: Vec<u16> = (200..600).filter(failed).collect();
     let refusals: Vec<u16> = (300..600).filter(refused).collect();
     let timeouts = plan.file.timeouts;
@@ -37,7 +37,8 @@ fn host(plan: &Plan<'_>, pattern: &str, example: &str) -> Value {
         // Envoy counts it from the end of the request until the head of the response.
         route["retry_policy"]["per_try_timeout"] = seconds(timeouts.head).into();
     }
-    let methods = json!({"name": ":method", "string_match": {"safe_regex": {"regex": IDEMPOTENT}}});
+    let regex = IDEMPOTENT.join("|");
+    let methods = json!({"name": ":method", "string_match": {"safe_regex": {"regex": regex}}});
     json!({
         "name": pattern,
         "domains": [pattern],

@@ -11,7 +11,8 @@ use hyper::header::{self, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
-use remora_host::{Credentials, Origin};
+use remora_host::Credentials;
+use remora_http::{Fault, ResponseSource};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -21,7 +22,6 @@ use tokio_socks::{Error, TargetAddr};
 use super::stream::Stream;
 use super::tls::Trust;
 use crate::body::Body;
-use crate::classify::Fault;
 
 /// A tunnel through an upstream proxy, and what has already come out of it.
 #[derive(Debug)]
@@ -113,10 +113,10 @@ pub(super) async fn tunnel(
     let response = response.await.map_err(|_| Fault::Reset)?;
     match response.status() {
         status if status.is_success() => {}
-        status if Origin::Either.refuses_credentials(status.as_u16()) => {
+        status if ResponseSource::ProxyOrTarget.refuses_credentials(status.as_u16()) => {
             return Err(Fault::Credentials);
         }
-        status => return Err(Fault::Refused(status)),
+        status => return Err(Fault::ConnectRefused(status.as_u16())),
     }
     let parts = match ended {
         Some(parts) => parts,

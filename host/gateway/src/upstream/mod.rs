@@ -18,12 +18,12 @@ use hyper::header::{self, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::{Request, Response, Uri};
 use parking_lot::RwLock;
-use remora_host::{Credentials, Origin, Proxy, ProxyHandle, ProxyType};
+use remora_host::{Credentials, Proxy, ProxyHandle, ProxyType};
+use remora_http::{Fault, ResponseSource};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::body::Body;
-use crate::classify::Fault;
 use crate::gateway::Timeouts;
 use crate::outgoing::Outgoing;
 use dial::Address;
@@ -146,11 +146,11 @@ impl Upstream {
         }
     }
 
-    /// Whom responses through it are from.
-    pub(crate) fn origin(&self) -> Origin {
+    /// The source of responses through it.
+    pub(crate) fn response_source(&self) -> ResponseSource {
         match self.protocol {
-            Protocol::Http => Origin::Either,
-            _ => Origin::Target,
+            Protocol::Http => ResponseSource::ProxyOrTarget,
+            _ => ResponseSource::Target,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use redis::Value;
-use remora_core::{Cell, Exchange, Head, MAX_KEY_LEN, Page, Storage, StorageError, Table};
+use remora_core::{Cell, Exchange, Head, Page, Storage, StorageError, Table, is_storage_key};
 
 use super::layout::{self, GRACE_MS};
 use super::script::{EXCHANGE, FIRST_TO_EXPIRE, SCAN};
@@ -141,7 +141,7 @@ fn named(mut values: impl Iterator<Item = Value>) -> Result<Vec<(String, Cell)>,
     while let Some(name) = values.next() {
         let name: String = redis::from_redis_value(name).map_err(|_| StorageError::Corrupt)?;
         // A plugin that asked for such a key itself would be ended.
-        if !is_key(&name) {
+        if !is_storage_key(&name) {
             return Err(StorageError::Corrupt);
         }
         let Some(Value::BulkString(value)) = values.next() else {
@@ -150,10 +150,6 @@ fn named(mut values: impl Iterator<Item = Value>) -> Result<Vec<(String, Cell)>,
         entries.push((name, layout::decode(&value)?));
     }
     Ok(entries)
-}
-
-fn is_key(name: &str) -> bool {
-    (1..=MAX_KEY_LEN).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// What a server's answer holds, for tests/fuzz.
