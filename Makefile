@@ -43,6 +43,8 @@ lint: setup
 	cargo fmt --all --check
 	cargo clippy --workspace --exclude remora-component --all-targets -- -D warnings
 	python3 tests/features.py
+	python3 tests/house.py --self-test
+	python3 tests/house.py
 	cargo clippy --package remora-core --all-features --all-targets -- -D warnings
 	cargo clippy --package remora-component --target $(TARGET) --target-dir target/guest-lint -- -D warnings
 	cargo clippy --package remora-envoy --target $(TARGET) --target-dir target/guest-lint -- -D warnings
