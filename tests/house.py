@@ -328,8 +328,8 @@ def check(root, readme_lines=README_LINES):
                 if source in circle and target in circle:
                     line, path = places[0]
                     more = f" (+{len(places) - 1})" if len(places) > 1 else ""
-                    source, target = source.relative_to(folder / "src"), target.relative_to(folder / "src")
-                    over.append(f"  {f'{source}:{line}':<34} -> {target!s:<28} {path}{more}")
+                    source, target = source.relative_to(folder), target.relative_to(folder)
+                    over.append(f"  {f'{source}:{line}':<36} -> {target!s:<32} {path}{more}")
     print(f"{'product':<20} {'':>5} {product:>10}  (without tests/)")
     readme = root / "README.md"
     if readme.exists():

@@ -5,7 +5,6 @@ mod check;
 mod envoy;
 mod hash;
 mod reload;
-mod say;
 mod serve;
 
 use std::ffi::OsString;
@@ -14,15 +13,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{LineStyle, Table};
 use remora_host::compiler_main;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, ConfigError, Format};
 use crate::tenants;
 use ask::Ask;
-pub(crate) use say::say;
 
 /// Sticky egress sessions: one exit IP per target for as long as a session lasts.
 #[derive(Debug, Parser)]
@@ -108,9 +104,6 @@ impl PoolArgument {
     }
 }
 
-/// What can go wrong on the command line.
-pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
-
 /// Runs the command; the exit code is 0 if all went well.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -179,13 +172,4 @@ fn log(filter: EnvFilter, json: bool) {
         log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
             .init();
     }
-}
-
-/// An empty table in the style of all of remora's tables.
-pub(crate) fn table<const COLUMNS: usize>(header: [&str; COLUMNS]) -> Table {
-    let mut table = Table::new();
-    // Lines above, below and under the header; none between the rows.
-    table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
-    table.set_header(header);
-    table
 }

@@ -17,9 +17,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::admin::Admin;
-use crate::cli::{Failure, say};
 use crate::config;
 use crate::server::Server;
+use crate::stdout::{Failure, say};
 use crate::tenants::Tenants;
 use client::Client;
 use exit::Exit;

@@ -22,6 +22,7 @@
 //! | `history` | what is written down for programs that check the rules |
 //! | `headers` | what must not be passed on |
 //! | `body` | the bodies that it sends |
+//! | `stdout` | standard output of commands |
 //! | `seldom` | what clients cause and the log says now and then |
 //! | `reply` | what clients are told when something is wrong |
 //! | [`admin`] | `/stats`, `/sessions`, `/proxies`, `/metrics`, `/healthz` |
@@ -29,7 +30,7 @@
 //! | [`demo`] | a pool, an origin and a client on loopback, to watch it work |
 
 #![forbid(unsafe_code)]
-// `cli::say` does not panic where nobody reads on.
+// `stdout::say` does not panic where nobody reads on.
 #![warn(clippy::print_stdout)]
 
 pub mod admin;
@@ -53,6 +54,7 @@ mod record;
 mod reply;
 mod seldom;
 pub mod server;
+mod stdout;
 mod store;
 mod target;
 pub mod tenants;

@@ -1,10 +1,7 @@
 //! The time a plugin sees.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use crate::storage::RemoteStorage;
 
 /// A clock for plugins.
 pub trait Clock: Send + Sync {
@@ -37,38 +34,6 @@ impl Clock for SystemClock {
             return latest;
         }
         // Written once a millisecond, not once a call: calls on other threads only read it.
-        self.latest.fetch_max(now, Ordering::Relaxed).max(now)
-    }
-}
-
-/// The clock of a storage that a fleet shares: all its members see the same time, however their own clocks are set.
-pub(crate) struct FleetClock {
-    storage: Arc<dyn RemoteStorage>,
-    /// As long as the storage has not been reached.
-    own: Arc<dyn Clock>,
-    latest: AtomicU64,
-}
-
-impl FleetClock {
-    pub(crate) fn new(storage: Arc<dyn RemoteStorage>, own: Arc<dyn Clock>) -> Self {
-        Self {
-            storage,
-            own,
-            latest: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Clock for FleetClock {
-    fn now_ms(&self) -> u64 {
-        let Some(now) = self.storage.now_ms() else {
-            // Not remembered: nothing has been stored yet, and this clock may be far ahead.
-            return self.own.now_ms().max(self.latest.load(Ordering::Relaxed));
-        };
-        let latest = self.latest.load(Ordering::Relaxed);
-        if now <= latest {
-            return latest;
-        }
         self.latest.fetch_max(now, Ordering::Relaxed).max(now)
     }
 }

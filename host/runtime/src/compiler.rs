@@ -16,7 +16,6 @@ use remora_core::bounded;
 
 use crate::code_cache::CodeCache;
 use crate::error::PluginError;
-use crate::runtime::compile_error;
 
 /// The program that compiles components into a cache: one that calls [`compiler_main`] with the arguments it
 /// is given after its own.
@@ -164,6 +163,10 @@ pub(crate) fn compile(directory: &Path, bytes: &[u8]) -> Result<(), PluginError>
         Engine::new(&settings).map_err(|error| PluginError::Runtime(format!("{error:#}")))?;
     Component::from_binary(&engine, bytes).map_err(|error| compile_error(&error))?;
     Ok(())
+}
+
+pub(crate) fn compile_error(error: &wasmtime::Error) -> PluginError {
+    PluginError::Compile(bounded(&error.root_cause().to_string()))
 }
 
 fn limit(resource: Resource, most: u64) -> Result<(), PluginError> {

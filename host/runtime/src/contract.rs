@@ -8,6 +8,9 @@ use crate::error::{CallError, Error, PluginError};
 
 type Answer<T> = Result<T, CallError>;
 
+/// Entries that one call into the plugin looks at, so that no call takes long.
+pub(crate) const PAGE: u32 = 1_024;
+
 /// A session key: it goes into logs, answers and the next release. Empty for a request that belongs to no session.
 pub(crate) fn key(key: String) -> Answer<String> {
     if key.is_empty() || is_storage_key(&key) {

@@ -1,15 +1,21 @@
 //! One running instance of a plugin, and the calls into it.
 
-use remora_core::{Config, Grant, Lease, Outcome, ProxySpec, Released, Request, Span};
+use std::sync::Arc;
+
+use remora_core::{
+    Config, Grant, Lease, Outcome, ProxySpec, Released, Request, Span, Storage, bounded,
+};
 use uuid::Uuid;
 use wasmtime::Store;
 
 use crate::bindings::{Plugin as Exports, control, egress, sessions, types};
+use crate::clock::Clock;
 use crate::contract;
 use crate::convert::config::to_wit;
 use crate::epoch;
-use crate::error::CallError;
-use crate::imports::HostState;
+use crate::error::{CallError, PluginError};
+use crate::imports::{Allowance, HostState};
+use crate::plugin::Plugin;
 
 type Answer<T> = Result<T, CallError>;
 
@@ -20,8 +26,25 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    pub(crate) fn new(store: Store<HostState>, exports: Exports) -> Self {
-        Self { store, exports }
+    /// Starts a plugin on a storage in this process.
+    pub(crate) fn start(
+        plugin: &Plugin,
+        clock: Arc<dyn Clock>,
+        storage: Arc<dyn Storage + Send + Sync>,
+    ) -> Result<Self, PluginError> {
+        let (code, limits) = (plugin.code(), plugin.limits());
+        let state = HostState {
+            clock,
+            storage,
+            limits: limits.of_store(),
+            allowance: Allowance::new(&limits),
+        };
+        let mut store = Store::new(code.pre.engine(), state);
+        store.limiter(|state| &mut state.limits);
+        store.set_hostcall_fuel(limits.transfer);
+        epoch::limit(&mut store, epoch::yield_thread);
+        let exports = code.pre.instantiate(&mut store).map_err(start_error)?;
+        Ok(Self { store, exports })
     }
 
     /// A call begins: its time starts to run.
@@ -134,6 +157,10 @@ impl Instance {
         let page = interface.call_list(store, cursor, limit)??;
         contract::sessions(page, limit)
     }
+}
+
+pub(crate) fn start_error(error: wasmtime::Error) -> PluginError {
+    PluginError::Start(bounded(&error.root_cause().to_string()))
 }
 
 pub(crate) fn tried_of(request: &Request<'_>) -> Vec<types::ProxyId> {

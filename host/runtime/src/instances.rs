@@ -11,12 +11,11 @@ use uuid::Uuid;
 
 use crate::budget::{Budget, Spending};
 use crate::clock::Clock;
-use crate::contract::Pages;
+use crate::contract::{PAGE, Pages};
 use crate::epoch::Watched;
 use crate::error::{CallError, Error, PluginError};
 use crate::instance::Instance;
 use crate::plugin::Plugin;
-use crate::session::PAGE;
 
 /// A place for an instance, on cache lines of its own: its lock is for one thread, as a rule.
 #[derive(Default)]
@@ -238,9 +237,8 @@ impl Instances {
 
     fn start(&self, wanted: &Wanted) -> Result<Instance, Error> {
         let _watched = self.watch();
-        let mut instance = self
-            .plugin
-            .instantiate(self.clock.clone(), self.storage.clone())?;
+        let (clock, storage) = (self.clock.clone(), self.storage.clone());
+        let mut instance = Instance::start(&self.plugin, clock, storage)?;
         instance.configure(&wanted.config)?;
         let specs: Vec<ProxySpec> = wanted.proxies.iter().map(|(s, _)| s.clone()).collect();
         instance.add_proxies(&specs)?;

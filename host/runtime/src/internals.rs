@@ -32,7 +32,8 @@ impl Instance {
         clock: Arc<dyn Clock>,
         storage: Arc<dyn Storage + Send + Sync>,
     ) -> Result<Self, Error> {
-        Ok(Self(plugin.instantiate(clock, storage)?))
+        let instance = crate::instance::Instance::start(plugin, clock, storage)?;
+        Ok(Self(instance))
     }
 
     /// `control.configure` and `control.add-proxies`.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use wasmtime::{StoreLimits, StoreLimitsBuilder};
+
 /// What an instance of a plugin may use. What goes beyond costs the call, and the instance that made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -48,5 +50,13 @@ impl Limits {
             processor_percent: Some(25),
             ..Self::default()
         }
+    }
+
+    /// Limits of an instance's memory and tables, as wasmtime's store checks them.
+    pub(crate) fn of_store(&self) -> StoreLimits {
+        StoreLimitsBuilder::new()
+            .memory_size(self.memory)
+            .table_elements(self.table_elements)
+            .build()
     }
 }

@@ -4,21 +4,15 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use remora_core::{Storage, bounded};
-use tokio::time::Instant;
 use wasmtime::component::InstancePre;
-use wasmtime::{Store, StoreLimits, StoreLimitsBuilder};
 
 use crate::bindings::PluginPre;
-use crate::clock::Clock;
-use crate::epoch::{self, Epoch, Watched};
+use crate::epoch::{Epoch, Watched};
 use crate::error::PluginError;
-use crate::imports::{Allowance, HostState};
-use crate::instance::Instance;
+use crate::imports::HostState;
 use crate::limits::Limits;
-use crate::remote::{RemoteInstance, RemoteState};
+use crate::remote::imports::RemoteState;
 use crate::runtime::Runtime;
-use crate::storage::RemoteStorage;
 
 /// A compiled plugin, ready to be instantiated any number of times. Cheap to clone.
 #[derive(Clone)]
@@ -109,59 +103,8 @@ impl Plugin {
         self.limits
     }
 
-    pub(crate) fn instantiate(
-        &self,
-        clock: Arc<dyn Clock>,
-        storage: Arc<dyn Storage + Send + Sync>,
-    ) -> Result<Instance, PluginError> {
-        let state = HostState {
-            clock,
-            storage,
-            limits: self.store_limits(),
-            allowance: Allowance::new(&self.limits),
-        };
-        let mut store = Store::new(self.code.pre.engine(), state);
-        store.limiter(|state| &mut state.limits);
-        store.set_hostcall_fuel(self.limits.transfer);
-        epoch::limit(&mut store, epoch::yield_thread);
-        let exports = self
-            .code
-            .pre
-            .instantiate(&mut store)
-            .map_err(|error| PluginError::Start(bounded(&error.root_cause().to_string())))?;
-        Ok(Instance::new(store, exports))
-    }
-
-    /// [`Plugin::instantiate`] on a storage that calls wait for.
-    pub(crate) async fn instantiate_remote(
-        &self,
-        clock: Arc<dyn Clock>,
-        storage: Arc<dyn RemoteStorage>,
-    ) -> Result<RemoteInstance, PluginError> {
-        let state = RemoteState {
-            clock,
-            storage,
-            limits: self.store_limits(),
-            allowance: Allowance::new(&self.limits),
-            deadline: Instant::now(),
-            snapshot: None,
-        };
-        let mut store = Store::new(self.code.remote_pre.engine(), state);
-        store.limiter(|state| &mut state.limits);
-        store.set_hostcall_fuel(self.limits.transfer);
-        epoch::limit(&mut store, epoch::yield_task);
-        let failed =
-            |error: wasmtime::Error| PluginError::Start(bounded(&error.root_cause().to_string()));
-        let instance = self.code.remote_pre.instantiate_async(&mut store).await;
-        let instance = instance.map_err(failed)?;
-        RemoteInstance::new(store, &instance).map_err(failed)
-    }
-
-    fn store_limits(&self) -> StoreLimits {
-        StoreLimitsBuilder::new()
-            .memory_size(self.limits.memory)
-            .table_elements(self.limits.table_elements)
-            .build()
+    pub(crate) fn code(&self) -> &Code {
+        &self.code
     }
 
     /// Until the answer is dropped, its calls let other threads run more often.

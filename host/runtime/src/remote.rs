@@ -4,15 +4,14 @@
 //! call is a task: it goes on to its end when the client that asked has gone, because half a decision would cost
 //! the instance, and a lease that nobody hears of would be lost.
 
+mod clock;
 mod exports;
-mod imports;
+pub(crate) mod imports;
 mod instance;
 mod pool;
 
 use std::fmt;
-use std::future::Future;
 use std::hash::BuildHasher;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,19 +26,17 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::contract::Pages;
-use crate::error::{CallError, Error};
+use crate::error::Error;
 use crate::instances::{Wanted, session_pages};
 use crate::plugin::Plugin;
 use crate::storage::RemoteStorage;
-pub(crate) use imports::{RemoteState, link};
-pub(crate) use instance::{OwnedRequest, RemoteInstance};
+pub(crate) use clock::FleetClock;
+pub(crate) use instance::OwnedRequest;
+use instance::{Calling, RemoteInstance};
 use pool::Pool;
 
 /// How many instances there are unless somebody says otherwise.
 pub(crate) const INSTANCES: usize = 32;
-
-/// A call on an instance.
-type Calling<'a, T> = Pin<Box<dyn Future<Output = Result<T, CallError>> + Send + 'a>>;
 
 /// The instances, and what it takes to make another one.
 pub(crate) struct RemoteInstances {
@@ -286,10 +283,8 @@ impl RemoteInstances {
     }
 
     async fn start(&self, wanted: Wanted) -> Result<RemoteInstance, Error> {
-        let mut instance = self
-            .plugin
-            .instantiate_remote(self.clock.clone(), self.storage.clone())
-            .await?;
+        let (clock, storage) = (self.clock.clone(), self.storage.clone());
+        let mut instance = RemoteInstance::start(&self.plugin, clock, storage).await?;
         instance.configure(wanted.config).await?;
         let (specs, healthy): (Vec<ProxySpec>, Vec<bool>) = wanted.proxies.into_iter().unzip();
         let off: Vec<Uuid> = specs

@@ -12,7 +12,7 @@ use remora_core::bounded;
 
 use crate::bindings::PluginPre;
 use crate::code_cache::CodeCache;
-use crate::compiler::settings;
+use crate::compiler::{compile_error, settings};
 use crate::epoch::Epoch;
 use crate::error::PluginError;
 use crate::imports;
@@ -174,7 +174,7 @@ impl Runtime {
         imports::link(&mut linker).map_err(world)?;
         let pre = linker.instantiate_pre(&component).map_err(world)?;
         let mut linker = Linker::new(engine);
-        remote::link(&mut linker).map_err(world)?;
+        remote::imports::link(&mut linker).map_err(world)?;
         let remote_pre = linker.instantiate_pre(&component).map_err(world)?;
         Ok(Code {
             pre: PluginPre::new(pre).map_err(world)?,
@@ -252,8 +252,4 @@ impl Runtime {
 
 fn too_large(size: u64, limit: u64) -> PluginError {
     PluginError::TooLarge { size, limit }
-}
-
-pub(crate) fn compile_error(error: &wasmtime::Error) -> PluginError {
-    PluginError::Compile(bounded(&error.root_cause().to_string()))
 }

@@ -9,6 +9,7 @@ use remora_core::{Config, DEFAULT_TTL_MS, Storage};
 use uuid::Uuid;
 
 use crate::clock::{Clock, SystemClock};
+use crate::contract::PAGE;
 use crate::convert::millis;
 use crate::error::Error;
 use crate::instances::Instances;
@@ -39,9 +40,6 @@ impl StickyPolicy {
         Self::domain(Duration::from_millis(DEFAULT_TTL_MS))
     }
 }
-
-/// How many entries one call into the plugin looks at, so that no call takes long.
-pub(crate) const PAGE: u32 = 1_024;
 
 /// The session table on its own: which proxy each domain is bound to, and until when.
 ///

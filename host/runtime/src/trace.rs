@@ -173,7 +173,7 @@ impl Component {
     pub fn new(plugin: &Plugin, seed: u64) -> Result<Self, Error> {
         let clock = Arc::new(ManualClock::default());
         let storage = Arc::new(MemoryProxyStore::with_seed(seed));
-        let instance = plugin.instantiate(clock.clone(), storage)?;
+        let instance = Instance::start(plugin, clock.clone(), storage)?;
         Ok(Self { instance, clock })
     }
 }

@@ -16,9 +16,9 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Failure, say, table};
 use crate::admin::answers::{Proxy, Session, Stats, TenantRow};
 use crate::config;
+use crate::stdout::{Failure, say, table};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Failure, say, table};
 use crate::admin::answers::Proxy;
 use crate::config::{self, Addresses, ConfigError, File, Passwords};
 use crate::gateway::Gateway;
+use crate::stdout::{Failure, say, table};
 use crate::tenants::{self, Tenants};
 
 /// `remora check --json`

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{ConfigArgument, Failure, check, say};
+use super::{ConfigArgument, check};
 use crate::config::{self, ConfigError};
 use crate::envoy::Plan;
+use crate::stdout::{Failure, say};
 
 /// Where to.
 #[derive(Debug, Args)]

@@ -2,8 +2,8 @@
 
 use std::io::{IsTerminal, stdin};
 
-use super::{Failure, say};
 use crate::password;
+use crate::stdout::{Failure, say};
 
 /// Reads a password and writes its hash, which is all that is left of it.
 pub(super) fn hash_password() -> Result<(), Failure> {

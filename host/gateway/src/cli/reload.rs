@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Failure, check};
+use super::check;
 use crate::config::{self, ConfigError, File, Passwords};
+use crate::stdout::Failure;
 use crate::tenants::{self, Tenants};
 
 /// Reads the file again. All of it is checked, as `remora check` does, before any of it is applied; `old` is what

@@ -8,9 +8,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::{Failure, reload};
+use super::reload;
 use crate::config::{ConfigError, File};
 use crate::server::Server;
+use crate::stdout::Failure;
 use crate::tenants::{self, Tenants};
 
 /// What the process needs beside the files of its connections.

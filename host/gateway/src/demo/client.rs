@@ -9,7 +9,7 @@ use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use crate::cli::Failure;
+use crate::stdout::Failure;
 
 /// How a request reaches the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,8 +18,8 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::cli::Failure;
 use crate::headers;
+use crate::stdout::Failure;
 
 type Body = Either<Incoming, Full<Bytes>>;
 

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::Stage;
 use super::client::{Answer, Client, Way};
 use super::show::Scene;
-use crate::cli::{Failure, say};
+use crate::stdout::{Failure, say};
 
 /// Plays all scenes in order.
 pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {

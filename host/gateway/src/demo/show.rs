@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::exit::Exit;
-use crate::cli::{Failure, say, table};
+use crate::stdout::{Failure, say, table};
 
 /// The upstream proxies.
 pub(super) fn pool(exits: &[Exit]) -> String {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{NAME, Place, Plan, cluster, listener};
+use super::plan::{NAME, Place, Plan};
+use super::{cluster, listener};
 use crate::config::BuildError;
 
 pub(super) fn bootstrap(plan: &Plan<'_>, place: &Place) -> Result<Value, BuildError> {

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::plan::{NAME, Place, Plan, STEERING};
 use super::pool::Upstream;
-use super::{NAME, Place, Plan, STEERING, sockets};
+use super::sockets;
 
 /// What belongs to the way from the client to Envoy, or between its filters, and must not go on.
 const STRIPPED: [&str; 8] = [

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::plan::{NAME, Place, Plan};
 use super::pool::Upstream;
-use super::{NAME, Place, Plan, bootstrap, cluster, filter};
-use crate::cli::Failure;
+use super::{bootstrap, cluster, filter};
+use crate::stdout::Failure;
 
 /// How long Envoy gets to take up a new filter configuration before endpoints go that the old one names.
 const TAKES_UP: Duration = Duration::from_secs(2);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{NAME, Place, Plan};
+use super::plan::{NAME, Place, Plan};
 use crate::config::{File, OutcomeOverride, Override};
 use remora_host::Mode;
 

@@ -4,7 +4,8 @@ use remora_http::{ErrorResponse, Fault};
 use serde_json::{Value, json};
 
 use super::bootstrap::{seconds, watched};
-use super::{NAME, Place, Plan, filter, routes};
+use super::plan::{NAME, Place, Plan};
+use super::{filter, routes};
 use crate::config::BuildError;
 
 pub(super) fn listener(plan: &Plan<'_>, place: &Place) -> Result<Value, BuildError> {

@@ -2,6 +2,7 @@
 //!
 //! | module | what it makes |
 //! |---|---|
+//! | `plan` | the input of the others |
 //! | `pool` | the proxies as Envoy has to see them |
 //! | `filter` | the filter's own configuration: ids, addresses and weights; no secret |
 //! | `cluster` | the cluster that the pool is, its endpoints and their credentials |
@@ -16,53 +17,25 @@ mod cluster;
 mod files;
 mod filter;
 mod listener;
+mod plan;
 mod pool;
 mod routes;
 mod sockets;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use remora_http::StatusClassifier;
 use serde_json::Value;
 
 use crate::config::{BuildError, File};
-use pool::Upstream;
+use crate::stdout::Failure;
+use plan::Place;
+
+pub use plan::Plan;
 
 /// The filter, for every scope but `site`.
 const FILTER: &[u8] = remora_artifacts::ENVOY_FILTER;
 /// The filter with the public suffix list.
 const FILTER_WITH_SITES: &[u8] = remora_artifacts::ENVOY_FILTER_WITH_SITES;
-
-/// The request header between the filter and the load balancing policy.
-const STEERING: &str = "x-remora-upstream";
-/// The name of the cluster, of the filter and of the VM.
-const NAME: &str = "remora";
-
-/// What an Envoy with remora's filter is made of.
-#[derive(Debug)]
-pub struct Plan<'a> {
-    file: &'a File,
-    pool: Vec<Upstream>,
-    statuses: StatusClassifier,
-}
-
-/// Where the parts of a configuration are.
-#[derive(Clone, Debug)]
-enum Place {
-    /// All of it in one document; the module is this file.
-    Inline(PathBuf),
-    /// In a directory that Envoy watches.
-    Dir(PathBuf),
-}
-
-impl Place {
-    fn wasm(&self) -> PathBuf {
-        match self {
-            Self::Inline(wasm) => wasm.clone(),
-            Self::Dir(dir) => dir.join("remora_envoy.wasm"),
-        }
-    }
-}
 
 impl<'a> Plan<'a> {
     /// Reads what the file says about Envoy. Names of proxies are resolved now.
@@ -105,7 +78,7 @@ impl<'a> Plan<'a> {
     /// # Errors
     ///
     /// What is wrong with the configuration or the directory.
-    pub async fn write(&self, dir: &Path) -> Result<(), crate::cli::Failure> {
+    pub async fn write(&self, dir: &Path) -> Result<(), Failure> {
         files::write(self, dir).await
     }
 }

@@ -5,7 +5,7 @@ use remora_http::{IDEMPOTENT, ResponseSource};
 use serde_json::{Value, json};
 
 use super::bootstrap::seconds;
-use super::{NAME, Plan};
+use super::plan::{NAME, Plan};
 use crate::attempt::Retry;
 
 /// A host of its own for each override: there statuses mean something else. Envoy finds the most specific one, too.

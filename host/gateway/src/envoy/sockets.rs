@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use super::Plan;
+use super::plan::Plan;
 use super::pool::Upstream;
 
 /// The label of an endpoint. One that a running Envoy has no match for is spoken to with [`default`].

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
 
-use super::Local;
+use super::local::Local;
 use crate::error::{Error, PluginError};
 use crate::remote::OwnedRequest;
 

@@ -10,13 +10,14 @@ use remora_core::{Config, Scope, Storage};
 use tokio::runtime::Handle;
 
 use super::{ProxyManager, Shared, Views};
-use crate::clock::{Clock, FleetClock, SystemClock};
+use crate::clock::{Clock, SystemClock};
 use crate::config::{ProxyConfig, Strategy};
 use crate::decisions::{Apart, Decisions, Local};
 use crate::error::Error;
+use crate::instance::Instance;
 use crate::instances::Instances;
 use crate::plugin::Plugin;
-use crate::remote::{self, RemoteInstances};
+use crate::remote::{self, FleetClock, RemoteInstances};
 use crate::storage::{MemoryProxyStore, RemoteStorage};
 use crate::trace::{Event, PinnedClock, Recorder, write_header};
 
@@ -174,9 +175,7 @@ impl ProxyManagerBuilder {
             Place::Remote(storage) => {
                 // What is wrong with the settings or the plugin shows at once, and needs no network.
                 let memory = Arc::new(MemoryProxyStore::default());
-                plugin
-                    .instantiate(clock.clone(), memory)?
-                    .configure(&config)?;
+                Instance::start(&plugin, clock.clone(), memory)?.configure(&config)?;
                 let clock = Arc::new(FleetClock::new(storage.clone(), clock));
                 let count = self.instances.unwrap_or(remote::INSTANCES);
                 let patience = self.storage_timeout.unwrap_or(STORAGE_TIMEOUT);

@@ -6,9 +6,8 @@ use uuid::Uuid;
 
 use super::ProxyManager;
 use crate::bindings::{control, sessions};
-use crate::contract::Pages;
+use crate::contract::{PAGE, Pages};
 use crate::error::Error;
-use crate::session::PAGE;
 
 /// A pool in numbers. `total` is `healthy`, `open` and those that are switched off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use wasmtime::component::{Func, Instance};
 use wasmtime::{Result, Store, error::Context as _};
 
-use super::RemoteState;
+use super::imports::RemoteState;
 
 macro_rules! exports {
     ($($name:ident = $interface:literal $function:literal,)*) => {

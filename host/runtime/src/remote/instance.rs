@@ -1,5 +1,6 @@
 //! One running instance of a plugin that waits for its storage.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use remora_core::{Config, Grant, Lease, Outcome, ProxySpec, Released, Request, StorageError};
@@ -8,18 +9,23 @@ use uuid::Uuid;
 use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, Func, Lift, Lower};
 
-use super::RemoteState;
 use super::exports::Exports;
-use super::imports::{REPORTED, Snapshot};
+use super::imports::{REPORTED, RemoteState, Snapshot};
 use crate::bindings::{control, egress, sessions, types};
+use crate::clock::Clock;
 use crate::contract;
 use crate::convert::config::to_wit;
 use crate::epoch;
-use crate::error::{CallError, Error};
-use crate::instance::{asks, granted, outcome_of, proxies_of, tags_of, tried_of};
+use crate::error::{CallError, Error, PluginError};
+use crate::imports::Allowance;
+use crate::instance::{asks, granted, outcome_of, proxies_of, start_error, tags_of, tried_of};
+use crate::plugin::Plugin;
 use crate::storage::RemoteStorage;
 
 type Answer<T> = Result<T, CallError>;
+
+/// A call on an instance.
+pub(super) type Calling<'a, T> = Pin<Box<dyn Future<Output = Answer<T>> + Send + 'a>>;
 
 /// One instance. Its calls do what those of [`Instance`](crate::instance::Instance) do.
 pub(crate) struct RemoteInstance {
@@ -50,24 +56,48 @@ impl From<&Request<'_>> for OwnedRequest {
 
 impl OwnedRequest {
     pub(crate) fn lend<T>(&self, f: impl FnOnce(&Request<'_>) -> T) -> T {
-        let tags: Vec<&str> = self.tags.iter().map(String::as_str).collect();
-        f(&Request {
+        f(&self.with_tags(&self.tags()))
+    }
+
+    fn tags(&self) -> Vec<&str> {
+        self.tags.iter().map(String::as_str).collect()
+    }
+
+    fn with_tags<'a>(&'a self, tags: &'a [&'a str]) -> Request<'a> {
+        Request {
             target: &self.target,
             session: self.session.as_deref(),
-            tags: &tags,
+            tags,
             tried: &self.tried,
             ttl_ms: self.ttl_ms,
-        })
+        }
     }
 }
 
 impl RemoteInstance {
-    pub(crate) fn new(
-        mut store: Store<RemoteState>,
-        instance: &wasmtime::component::Instance,
-    ) -> wasmtime::Result<Self> {
+    /// Starts a plugin on a storage behind a network.
+    pub(super) async fn start(
+        plugin: &Plugin,
+        clock: Arc<dyn Clock>,
+        storage: Arc<dyn RemoteStorage>,
+    ) -> Result<Self, PluginError> {
+        let (code, limits) = (plugin.code(), plugin.limits());
+        let state = RemoteState {
+            clock,
+            storage,
+            limits: limits.of_store(),
+            allowance: Allowance::new(&limits),
+            deadline: Instant::now(),
+            snapshot: None,
+        };
+        let mut store = Store::new(code.remote_pre.engine(), state);
+        store.limiter(|state| &mut state.limits);
+        store.set_hostcall_fuel(limits.transfer);
+        epoch::limit(&mut store, epoch::yield_task);
+        let instance = code.remote_pre.instantiate_async(&mut store).await;
+        let exports = instance.and_then(|instance| Exports::find(&instance, &mut store));
         Ok(Self {
-            exports: Exports::find(instance, &mut store)?,
+            exports: exports.map_err(start_error)?,
             store,
         })
     }
@@ -105,14 +135,8 @@ impl RemoteInstance {
     }
 
     pub(crate) async fn acquire(&mut self, request: OwnedRequest) -> Answer<Grant> {
-        let tags: Vec<&str> = request.tags.iter().map(String::as_str).collect();
-        let request = Request {
-            target: &request.target,
-            session: request.session.as_deref(),
-            tags: &tags,
-            tried: &request.tried,
-            ttl_ms: request.ttl_ms,
-        };
+        let tags = request.tags();
+        let request = request.with_tags(&tags);
         let tried = tried_of(&request);
         let (target, options) = asks(&request, &tried);
         let params = (target, options.clone());

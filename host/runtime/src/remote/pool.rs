@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-use super::{Calling, RemoteInstance};
+use super::instance::{Calling, RemoteInstance};
 use crate::error::{CallError, Error, PluginError};
 
 /// What a place of the pool holds.
