@@ -44,8 +44,8 @@ pub(crate) fn status(status: u16) -> StatusCode {
 }
 
 /// A request that is not a request to a proxy.
-pub(crate) fn malformed(line: &'static str) -> Response<Body> {
-    error(&ErrorResponse::malformed(line))
+pub(crate) fn malformed(line: &str) -> Response<Body> {
+    error(&ErrorResponse::malformed(line.to_owned()))
 }
 
 /// A client that has to authenticate.
