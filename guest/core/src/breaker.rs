@@ -5,6 +5,8 @@
 //! success cannot close an open breaker, a late failure cannot restart an open one's timer, and of two
 //! probes only the newer is heard.
 
+use alloc::vec::Vec;
+
 use crate::error::Invalid;
 use crate::storage::{Cell, StorageError};
 
@@ -35,17 +37,18 @@ impl Default for BreakerPolicy {
 }
 
 impl BreakerPolicy {
-    pub(crate) fn check(&self) -> Result<(), Invalid> {
+    pub(crate) fn errors(&self) -> Vec<Invalid> {
+        let mut errors = Vec::new();
         if self.open_threshold == 0 {
-            return Err(Invalid::new("breaker.open_threshold", 0, "at least 1"));
+            errors.push(Invalid::new("breaker.open_threshold", 0, "at least 1"));
         }
         if self.half_open_after_ms == 0 {
-            return Err(Invalid::new("breaker.half_open_after", 0, "at least 1 ms"));
+            errors.push(Invalid::new("breaker.half_open_after", 0, "at least 1 ms"));
         }
         if self.growth == 0 {
-            return Err(Invalid::new("breaker.growth", 0, "at least 1"));
+            errors.push(Invalid::new("breaker.growth", 0, "at least 1"));
         }
-        Ok(())
+        errors
     }
 
     /// How long a breaker stays open that has opened `opens` times without closing in between.

@@ -47,21 +47,32 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Checks every field; answers with the policies ready for use.
-    pub(crate) fn compile(&self) -> Result<Policies, Invalid> {
-        self.breaker.check()?;
+    /// Every invalid value, but for a scope that this build does not have.
+    pub fn errors(&self) -> Vec<Invalid> {
+        self.check().1
+    }
+
+    fn check(&self) -> (Policies, Vec<Invalid>) {
+        let mut errors = self.breaker.errors();
         if self.max_sessions == 0 {
-            return Err(Invalid::new("sticky.max_sessions", 0, "at least 1"));
+            errors.push(Invalid::new("sticky.max_sessions", 0, "at least 1"));
         }
         if self.lease_timeout_ms == 0 {
-            return Err(Invalid::new("rotation.lease_timeout", 0, "at least 1 ms"));
+            errors.push(Invalid::new("rotation.lease_timeout", 0, "at least 1 ms"));
         }
+        let policies = Policies::read(self.sticky, &self.overrides, &mut errors);
+        (policies, errors)
+    }
+
+    /// Checks every field; answers with the policies ready for use.
+    pub(crate) fn compile(&self) -> Result<Policies, Invalid> {
         #[cfg(not(feature = "public-suffix-list"))]
         if self.scope == Scope::Site {
             let accepted =
                 "`host` or `session` (this plugin was built without the public suffix list)";
             return Err(Invalid::new("sticky.scope", "site", accepted));
         }
-        Policies::new(self.sticky, &self.overrides)
+        let (policies, errors) = self.check();
+        errors.into_iter().next().map_or(Ok(policies), Err)
     }
 }

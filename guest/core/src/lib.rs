@@ -22,6 +22,7 @@
 //! | `rotation` | which proxy a new session gets; one file a strategy |
 //! | [`attribution`](FailureAttribution) | whether a failure is the proxy's or the target's |
 //! | [`bounds`](check_retry_attempts) | the bounds of fields that only the shells see |
+//! | `wit` | the configuration in the words of the contract |
 //! | [`Engine`] | composes them into acquire and release |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -50,6 +51,7 @@ mod session;
 mod storage;
 mod table;
 mod text;
+mod wit;
 
 pub use attribution::FailureAttribution;
 pub use bounds::{RETRY_ATTEMPTS, check_max_half_open_after, check_retry_attempts, check_ttl};

@@ -1,6 +1,7 @@
 //! Rule 2: whether, how long and how strictly a key sticks.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use crate::bounds::check_ttl;
 use crate::error::Invalid;
@@ -74,26 +75,23 @@ impl Default for Sticky {
 }
 
 impl Sticky {
-    pub(crate) fn sticks(&self) -> bool {
+    /// Whether requests share an exit under it.
+    pub fn sticks(&self) -> bool {
         self.mode == Mode::Domain && self.ttl_ms > 0
     }
 
-    fn check(&self, at: &str) -> Result<(), Invalid> {
+    fn check(&self, at: &str, errors: &mut Vec<Invalid>) {
         let field = |name: &str| alloc::format!("{at}.{name}");
-        check_ttl(&field("ttl"), self.ttl_ms)?;
+        errors.extend(check_ttl(&field("ttl"), self.ttl_ms).err());
         if self.idle_ms == Some(0) {
-            return Err(Invalid::new(
-                field("idle"),
-                0,
-                "at least 1 ms, or leave it out",
-            ));
+            let accepted = "at least 1 ms, or leave it out";
+            errors.push(Invalid::new(field("idle"), 0, accepted));
         }
         if let Some(max) = self.max_requests
             && !(1..=crate::session::MAX_USES).contains(&max)
         {
-            return Err(Invalid::new(field("max_requests"), max, "1 to 16777215"));
+            errors.push(Invalid::new(field("max_requests"), max, "1 to 16777215"));
         }
-        Ok(())
     }
 }
 
@@ -117,7 +115,8 @@ pub struct Override {
 }
 
 impl Override {
-    fn over(&self, general: &Sticky) -> Sticky {
+    /// The policy of its hosts, beside this general one.
+    pub fn over(&self, general: &Sticky) -> Sticky {
         let mode = Mode::or_implied(self.mode, self.ttl_ms.is_some());
         Sticky {
             mode: mode.unwrap_or(general.mode),
@@ -137,16 +136,23 @@ pub(crate) struct Policies {
 }
 
 impl Policies {
-    pub(crate) fn new(general: Sticky, overrides: &[Override]) -> Result<Self, Invalid> {
-        general.check("sticky")?;
+    /// Invalid values go to `errors`.
+    pub(crate) fn read(general: Sticky, overrides: &[Override], errors: &mut Vec<Invalid>) -> Self {
+        let before = errors.len();
+        general.check("sticky", errors);
+        // An error of the general policy is reported once, not again for each override that inherits it.
+        let inherited = match errors.len() == before {
+            true => general,
+            false => Sticky::default(),
+        };
         let mut special = Patterns::default();
         for (i, over) in overrides.iter().enumerate() {
             let at = alloc::format!("sticky.override[{i}]");
-            let policy = over.over(&general);
-            policy.check(&at)?;
-            special.insert(&at, &over.pattern, policy)?;
+            let policy = over.over(&inherited);
+            policy.check(&at, errors);
+            errors.extend(special.insert(&at, &over.pattern, policy).err());
         }
-        Ok(Self { general, special })
+        Self { general, special }
     }
 
     /// The policy of a normalised host.
@@ -159,6 +165,12 @@ impl Policies {
 mod tests {
     use super::*;
     use alloc::string::ToString;
+
+    fn policies(general: Sticky, overrides: &[Override]) -> Result<Policies, Invalid> {
+        let mut errors = Vec::new();
+        let policies = Policies::read(general, overrides, &mut errors);
+        errors.into_iter().next().map_or(Ok(policies), Err)
+    }
 
     fn over(pattern: &str, ttl_ms: u64) -> Override {
         Override {
@@ -177,7 +189,7 @@ mod tests {
         ];
         let reversed: alloc::vec::Vec<_> = overrides.iter().rev().cloned().collect();
         for overrides in [&overrides[..], &reversed] {
-            let policies = Policies::new(Sticky::default(), overrides).unwrap();
+            let policies = policies(Sticky::default(), overrides).unwrap();
             assert_eq!(policies.of("a.example.com").ttl_ms, 1);
             assert_eq!(policies.of("x.y.example.com").ttl_ms, 1);
             assert_eq!(policies.of("v2.api.example.com").ttl_ms, 2);
@@ -194,7 +206,7 @@ mod tests {
             idle_ms: Some(7),
             ..Sticky::default()
         };
-        let policies = Policies::new(general, &[over("a.example", 9)]).unwrap();
+        let policies = policies(general, &[over("a.example", 9)]).unwrap();
         let policy = policies.of("a.example");
         assert_eq!(policy.mode, Mode::Domain);
         assert_eq!((policy.ttl_ms, policy.idle_ms), (9, Some(7)));
@@ -216,10 +228,10 @@ mod tests {
                 "a.example.",
             ),
         ] {
-            let error = Policies::new(Sticky::default(), &overrides).unwrap_err();
+            let error = policies(Sticky::default(), &overrides).unwrap_err();
             assert_eq!((error.field.as_str(), error.value.as_str()), (field, value));
         }
-        let error = Policies::new(Sticky::default(), &[over("a.example", u64::MAX)]).unwrap_err();
+        let error = policies(Sticky::default(), &[over("a.example", u64::MAX)]).unwrap_err();
         assert_eq!(error.field, "sticky.override[0].ttl");
     }
 }

@@ -26,6 +26,29 @@ pub struct ProxySpec {
     pub tags: Vec<String>,
 }
 
+impl ProxySpec {
+    /// Every invalid value; `i` is its place among the proxies it comes with.
+    pub fn errors(&self, i: usize) -> Vec<Invalid> {
+        let mut errors = Vec::new();
+        if !(1..=MAX_WEIGHT).contains(&self.weight) {
+            let field = alloc::format!("proxy[{i}].weight");
+            errors.push(Invalid::new(field, self.weight, "1 to 65535"));
+        }
+        for tag in &self.tags {
+            if let Err(error) = key::check_tag(tag) {
+                let field = alloc::format!("proxy[{i}].tags");
+                let accepted = "printable ASCII without `&`, `#` and `?`, 1 to 64 bytes";
+                errors.push(Invalid::new(
+                    field,
+                    tag,
+                    alloc::format!("{accepted} ({error})"),
+                ));
+            }
+        }
+        errors
+    }
+}
+
 /// A proxy in the pool.
 #[derive(Debug)]
 pub(crate) struct Proxy {
@@ -79,7 +102,9 @@ impl Pool {
     /// Adds proxies, or gives those already there a new weight and new tags. All or none.
     pub(crate) fn add(&mut self, specs: &[ProxySpec]) -> Result<(), Invalid> {
         for (i, spec) in specs.iter().enumerate() {
-            check(i, spec)?;
+            if let Some(first) = spec.errors(i).into_iter().next() {
+                return Err(first);
+            }
         }
         for spec in specs {
             let mut tags: Vec<u32> = spec.tags.iter().map(|tag| self.number(tag)).collect();
@@ -186,19 +211,4 @@ impl Pool {
             self.weight_sums.push(sum);
         }
     }
-}
-
-fn check(i: usize, spec: &ProxySpec) -> Result<(), Invalid> {
-    if !(1..=MAX_WEIGHT).contains(&spec.weight) {
-        let field = alloc::format!("proxy[{i}].weight");
-        return Err(Invalid::new(&field, spec.weight, "1 to 65535"));
-    }
-    for tag in &spec.tags {
-        key::check_tag(tag).map_err(|error| {
-            let field = alloc::format!("proxy[{i}].tags");
-            let accepted = "printable ASCII without `&`, `#` and `?`, 1 to 64 bytes";
-            Invalid::new(&field, tag, alloc::format!("{accepted} ({error})"))
-        })?;
-    }
-    Ok(())
 }

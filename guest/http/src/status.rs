@@ -113,7 +113,24 @@ impl StatusClassifier {
     ///
     /// # Errors
     ///
-    /// [`Invalid`] as for [`StatusClassifier::new`], and for a pattern that is invalid or has an override already.
+    /// [`Invalid`] as for [`StatusClassifier::new`], and for a pattern that is invalid or has been added already. Nothing
+    /// has changed then.
+    pub fn insert(
+        &mut self,
+        at: &str,
+        pattern: &str,
+        failure: Option<Vec<u16>>,
+        blocked: Option<Vec<u16>>,
+    ) -> Result<(), Invalid> {
+        let statuses = self.general.with(at, failure, blocked)?;
+        self.overrides.insert(at, pattern, statuses)
+    }
+
+    /// [`StatusClassifier::insert`] by value.
+    ///
+    /// # Errors
+    ///
+    /// As for [`StatusClassifier::insert`].
     pub fn with(
         mut self,
         at: &str,
@@ -121,8 +138,7 @@ impl StatusClassifier {
         failure: Option<Vec<u16>>,
         blocked: Option<Vec<u16>>,
     ) -> Result<Self, Invalid> {
-        let statuses = self.general.with(at, failure, blocked)?;
-        self.overrides.insert(at, pattern, statuses)?;
+        self.insert(at, pattern, failure, blocked)?;
         Ok(self)
     }
 
