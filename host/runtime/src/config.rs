@@ -8,8 +8,8 @@ use remora_core::{BreakerPolicy, Config, Mode, OnBad, Override, Scope, Sticky};
 use crate::convert::millis;
 use crate::session::StickyPolicy;
 
-/// The settings of a [`ProxyManager`](crate::ProxyManager). Which strategy spreads new sessions over the
-/// pool is said where the manager is made.
+/// The settings of a [`ProxyManager`](crate::ProxyManager), as an embedder writes them: with durations, and without the
+/// strategy, which is given where the manager is made. A program that has a [`Config`] already gives that instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyConfig {
     /// Whether and how long a target sticks to a proxy.
@@ -93,17 +93,17 @@ impl Default for BreakerConfig {
     }
 }
 
-impl ProxyConfig {
-    /// In the plugin's words. It is the plugin that checks them.
-    pub(crate) fn for_plugin(&self, strategy: Strategy) -> Config {
+impl From<ProxyConfig> for Config {
+    /// In the plugin's words, with the default strategy. It is the plugin that checks them.
+    fn from(config: ProxyConfig) -> Self {
         let sticky = Sticky {
-            idle_ms: self.sticky_idle.map(millis),
-            max_requests: self.sticky_max_requests,
-            on_bad: self.sticky_on_bad,
+            idle_ms: config.sticky_idle.map(millis),
+            max_requests: config.sticky_max_requests,
+            on_bad: config.sticky_on_bad,
             ..Sticky::default()
         };
-        Config {
-            sticky: match self.sticky_policy {
+        Self {
+            sticky: match config.sticky_policy {
                 StickyPolicy::Disabled => sticky,
                 StickyPolicy::Domain { ttl } => Sticky {
                     mode: Mode::Domain,
@@ -111,36 +111,43 @@ impl ProxyConfig {
                     ..sticky
                 },
             },
-            scope: self.sticky_scope,
-            overrides: self.sticky_overrides.iter().map(Override::from).collect(),
-            strategy,
+            scope: config.sticky_scope,
+            overrides: config.sticky_overrides.iter().map(Override::from).collect(),
             breaker: BreakerPolicy {
-                open_threshold: self.breaker.open_threshold,
-                half_open_after_ms: millis(self.breaker.half_open_after),
-                growth: self.breaker.growth,
-                max_half_open_after_ms: millis(self.breaker.max_half_open_after),
+                open_threshold: config.breaker.open_threshold,
+                half_open_after_ms: millis(config.breaker.half_open_after),
+                growth: config.breaker.growth,
+                max_half_open_after_ms: millis(config.breaker.max_half_open_after),
             },
-            avoid_blocked_for_ms: millis(self.avoid_blocked_for),
-            max_sessions: self.max_sessions,
-            lease_timeout_ms: millis(self.lease_timeout),
+            avoid_blocked_for_ms: millis(config.avoid_blocked_for),
+            max_sessions: config.max_sessions,
+            lease_timeout_ms: millis(config.lease_timeout),
+            // The strategy, and what the core has and an embedder's settings have not.
+            ..Self::default()
         }
     }
 }
 
 impl From<&StickyOverride> for Override {
     fn from(over: &StickyOverride) -> Self {
-        let (mode, ttl_ms) = match over.policy {
-            None => (None, None),
-            Some(StickyPolicy::Disabled) => (Some(Mode::Disabled), None),
-            Some(StickyPolicy::Domain { ttl }) => (Some(Mode::Domain), Some(millis(ttl))),
+        let policy = match over.policy {
+            None => Self::default(),
+            Some(StickyPolicy::Disabled) => Self {
+                mode: Some(Mode::Disabled),
+                ..Self::default()
+            },
+            Some(StickyPolicy::Domain { ttl }) => Self {
+                mode: Some(Mode::Domain),
+                ttl_ms: Some(millis(ttl)),
+                ..Self::default()
+            },
         };
         Self {
             pattern: over.pattern.clone(),
-            mode,
-            ttl_ms,
             idle_ms: over.idle.map(millis),
             max_requests: over.max_requests,
             on_bad: over.on_bad,
+            ..policy
         }
     }
 }

@@ -215,76 +215,7 @@ impl From<sessions::SessionError> for CallError {
 pub(crate) mod config {
     //! The configuration, from the core's words to those of `control.wit`.
 
-    use remora_core as core;
-
     use crate::bindings::control as wit;
 
-    /// `overrides` are those of `config`, converted: a WIT list is a slice, and somebody has to own it.
-    pub(crate) fn to_wit<'a>(
-        config: &core::Config,
-        overrides: &'a [wit::StickyOverride<'a>],
-    ) -> wit::Config<'a> {
-        let sticky = config.sticky;
-        wit::Config {
-            sticky: wit::Sticky {
-                mode: sticky.mode.into(),
-                ttl: sticky.ttl_ms,
-                idle: sticky.idle_ms,
-                max_requests: sticky.max_requests,
-                on_bad: sticky.on_bad.into(),
-            },
-            scope: match config.scope {
-                core::Scope::Host => wit::Scope::Host,
-                core::Scope::Site => wit::Scope::Site,
-                core::Scope::Session => wit::Scope::Session,
-            },
-            overrides,
-            strategy: match config.strategy {
-                core::StrategyKind::RoundRobin => wit::Strategy::RoundRobin,
-                core::StrategyKind::Random => wit::Strategy::Random,
-                core::StrategyKind::Weighted => wit::Strategy::Weighted,
-                core::StrategyKind::LeastUsed => wit::Strategy::LeastUsed,
-            },
-            breaker: wit::Breaker {
-                open_threshold: config.breaker.open_threshold,
-                half_open_after: config.breaker.half_open_after_ms,
-                growth: config.breaker.growth,
-                max_half_open_after: config.breaker.max_half_open_after_ms,
-            },
-            avoid_blocked_for: config.avoid_blocked_for_ms,
-            max_sessions: config.max_sessions,
-            lease_timeout: config.lease_timeout_ms,
-        }
-    }
-
-    impl<'a> From<&'a core::Override> for wit::StickyOverride<'a> {
-        fn from(over: &'a core::Override) -> Self {
-            Self {
-                pattern: &over.pattern,
-                mode: over.mode.map(Into::into),
-                ttl: over.ttl_ms,
-                idle: over.idle_ms,
-                max_requests: over.max_requests,
-                on_bad: over.on_bad.map(Into::into),
-            }
-        }
-    }
-
-    impl From<core::Mode> for wit::Mode {
-        fn from(mode: core::Mode) -> Self {
-            match mode {
-                core::Mode::Disabled => Self::Disabled,
-                core::Mode::Domain => Self::Domain,
-            }
-        }
-    }
-
-    impl From<core::OnBad> for wit::OnBad {
-        fn from(on_bad: core::OnBad) -> Self {
-            match on_bad {
-                core::OnBad::Rebind => Self::Rebind,
-                core::OnBad::Strict => Self::Strict,
-            }
-        }
-    }
+    remora_core::config_to_wit!(wit);
 }

@@ -63,6 +63,19 @@ impl Parts {
         all.into_iter().any(|part| text.contains(part))
     }
 
+    /// What stands in braces as a placeholder does, and is none.
+    pub(crate) fn unknown(text: &str) -> Option<&str> {
+        text.match_indices('{').find_map(|(at, _)| {
+            let rest = text.get(at..)?;
+            let part = rest.get(..=rest.find('}')?)?;
+            let name = part.trim_matches(['{', '}']);
+            let is_name = (1..=40).contains(&name.len())
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            let is_known = [SESSION, TTL_MINUTES, TAGS].contains(&part);
+            (is_name && !is_known).then_some(part)
+        })
+    }
+
     pub(crate) fn fill(&self, text: &str) -> String {
         text.replace(SESSION, &self.session)
             .replace(TTL_MINUTES, &self.ttl_minutes)

@@ -100,7 +100,7 @@ pub use manager::{
 pub use plugin::Plugin;
 pub use proxy::{Proxy, ProxyType};
 pub use remora_core::{
-    BreakerChange, End, FailureAttribution, Invalid, KeyError, Lease, Mode, OnBad, Outcome,
+    BreakerChange, Config, End, FailureAttribution, Invalid, KeyError, Lease, Mode, OnBad, Outcome,
     Patterns, Reason, Released, Request, Scope, StorageError, names,
 };
 pub use remora_http::{AttemptEnd, ResponseSource, StatusClassifier, TunnelTraffic};

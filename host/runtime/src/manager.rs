@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use remora_core::{Outcome, ProxySpec, Request, Storage};
+use remora_core::{Config, Outcome, ProxySpec, Request, Storage};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -304,13 +304,16 @@ impl ProxyManager {
         self.shared.decisions.set_health(id, healthy).await
     }
 
-    /// Replaces the settings. Live sessions keep the time to live they began with.
+    /// Replaces the settings, but for the strategy. Live sessions keep the time to live they began with.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`] names the first setting that is not accepted; the old ones stay in force.
-    pub async fn reconfigure(&self, config: ProxyConfig) -> Result<(), Error> {
-        let config = config.for_plugin(self.shared.strategy);
+    pub async fn reconfigure(&self, config: impl Into<Config>) -> Result<(), Error> {
+        let config = Config {
+            strategy: self.shared.strategy,
+            ..config.into()
+        };
         self.shared.decisions.configure(config).await
     }
 

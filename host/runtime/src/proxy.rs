@@ -189,6 +189,11 @@ impl Proxy {
         both.into_iter().flatten().any(|text| Parts::stand_in(text))
     }
 
+    /// Something in braces in the user name that looks like a placeholder and is not one, such as `{sesion}`.
+    pub fn unknown_placeholder(&self) -> Option<&str> {
+        Parts::unknown(self.username.as_deref()?)
+    }
+
     /// The proxy as so many exits behind its address, each with a breaker, sessions and turns of its own.
     /// Their URLs end with `#1`, `#2` and so on. What makes them differ on the wire is `{session}` in the
     /// user name or password.

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use super::{ProxyManager, Shared, Views};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{ProxyConfig, Strategy};
+use crate::config::Strategy;
 use crate::decisions::{Apart, Decisions, Local};
 use crate::error::Error;
 use crate::instance::Instance;
@@ -27,8 +27,8 @@ pub struct ProxyManagerBuilder {
     storage: Option<Place>,
     storage_timeout: Option<Duration>,
     clock: Option<Arc<dyn Clock>>,
-    config: ProxyConfig,
-    strategy: Strategy,
+    config: Config,
+    strategy: Option<Strategy>,
     plugin: Option<Plugin>,
     instances: Option<usize>,
     apart: Option<Handle>,
@@ -86,17 +86,17 @@ impl ProxyManagerBuilder {
         self
     }
 
-    /// The settings. Default: [`ProxyConfig::default`].
+    /// The settings: a [`ProxyConfig`](crate::ProxyConfig), or a [`Config`]. Default: the defaults of either.
     #[must_use]
-    pub fn config(mut self, config: ProxyConfig) -> Self {
-        self.config = config;
+    pub fn config(mut self, config: impl Into<Config>) -> Self {
+        self.config = config.into();
         self
     }
 
-    /// How new sessions are spread over the pool. Default: round-robin.
+    /// How new sessions are spread over the pool. Default: as the settings say, and they say round-robin by default.
     #[must_use]
     pub fn strategy(mut self, strategy: Strategy) -> Self {
-        self.strategy = strategy;
+        self.strategy = Some(strategy);
         self
     }
 
@@ -142,13 +142,17 @@ impl ProxyManagerBuilder {
     pub fn build(self) -> Result<ProxyManager, Error> {
         let plugin = match self.plugin {
             Some(plugin) => plugin,
-            None if self.config.sticky_scope == Scope::Site => Plugin::builtin_with_sites()?,
+            None if self.config.scope == Scope::Site => Plugin::builtin_with_sites()?,
             None => Plugin::builtin()?,
         };
         let clock = self
             .clock
             .unwrap_or_else(|| Arc::new(SystemClock::default()));
-        let config = self.config.for_plugin(self.strategy);
+        let strategy = self.strategy.unwrap_or(self.config.strategy);
+        let config = Config {
+            strategy,
+            ..self.config
+        };
         let seed = uuid::Uuid::new_v4().as_u64_pair().1;
         let storage = self
             .storage
@@ -186,7 +190,7 @@ impl ProxyManagerBuilder {
         };
         let shared = Arc::new(Shared {
             decisions,
-            strategy: self.strategy,
+            strategy,
         });
         let views = Arc::new(Views::new(&shared));
         Ok(ProxyManager { shared, views })
