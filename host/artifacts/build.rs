@@ -12,7 +12,7 @@ mod exports;
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// What the guests are made of.
-const INPUTS: [&str; 11] = [
+const INPUTS: [&str; 13] = [
     "Cargo.toml",
     "Cargo.lock",
     "wit",
@@ -20,6 +20,8 @@ const INPUTS: [&str; 11] = [
     "guest/core/src",
     "guest/http/Cargo.toml",
     "guest/http/src",
+    "guest/config/Cargo.toml",
+    "guest/config/src",
     "guest/component/Cargo.toml",
     "guest/component/src",
     "guest/envoy/Cargo.toml",

@@ -25,6 +25,8 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "
 COPY = TARGET / "workspace"
 # The test binaries of each crate; `lib`: the tests beside the code.
 BINARIES = {"core": ["lib", "rules", "model", "schedules"], "http": ["lib"], "envoy": ["race"]}
+# What is copied: these and the crates that they need.
+CRATES = [*BINARIES, "config"]
 PATIENCE = 180  # seconds that one step may take, a hang included
 CARGO = ["cargo", "test", "--offline", "--quiet", "--all-features"]
 ENV = os.environ | {
@@ -44,12 +46,12 @@ class Unusable(Exception):
 def copy_workspace():
     """A workspace with nothing in it but these crates, under the same dependencies and profiles."""
     shutil.rmtree(COPY, ignore_errors=True)
-    for crate in BINARIES:
+    for crate in CRATES:
         # Fresh time stamps: cargo must never take the build of an old mutant for the build of this copy.
         copy = COPY / "guest" / crate
         shutil.copytree(ROOT / "guest" / crate, copy, copy_function=shutil.copyfile)
     shutil.copyfile(ROOT / "Cargo.lock", COPY / "Cargo.lock")
-    members = "members = [" + ", ".join(f'"guest/{crate}"' for crate in BINARIES) + "]"
+    members = "members = [" + ", ".join(f'"guest/{crate}"' for crate in CRATES) + "]"
     manifest = (ROOT / "Cargo.toml").read_text()
     manifest = re.sub(r"(?ms)^default-members = \[.*?\]\n", "", manifest)
     manifest, found = re.subn(r"(?ms)^members = \[.*?\]", members, manifest)
