@@ -3,33 +3,16 @@
 use std::sync::Arc;
 
 use hyper::Method;
-use remora_core::{FailureAttribution, RETRY_ATTEMPTS};
+use remora_core::FailureAttribution;
 use remora_host::{Error, Outcome, ProxyHandle, ProxyManager, Request, internals};
 use uuid::Uuid;
 
 use crate::client::Wishes;
+use crate::config::Retry;
 use crate::gateway::Gateway;
 use crate::history::{self, Attempt};
 use crate::metrics::Metrics;
 use crate::ticket::Ticket;
-
-/// How often a request is sent once more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retry {
-    /// How many more proxies it may try.
-    pub attempts: u32,
-    /// Whether an answer that says that the target refuses this exit is a reason, too.
-    pub blocked: bool,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self {
-            attempts: RETRY_ATTEMPTS,
-            blocked: false,
-        }
-    }
-}
 
 /// The proxies that a request tries, one after the other.
 pub(crate) struct Attempts<'a> {

@@ -16,7 +16,7 @@ use clap::{Args, Parser, Subcommand};
 use remora_host::compiler_main;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{self, ConfigError, Format};
+use crate::config::{self, ConfigError, Format, Shell};
 use crate::tenants;
 use ask::Ask;
 
@@ -122,13 +122,11 @@ pub fn main() -> ExitCode {
     let done = runtime.block_on(async {
         match arguments.command {
             Command::Serve(argument) => {
-                let file = config::read(&argument.config)?;
-                let filter = file.log_filter().map_err(|error| ConfigError::Build {
-                    path: argument.config.display().to_string(),
-                    error,
-                })?;
-                log(filter, json || file.log.format == Format::Json);
-                serve::serve(&argument.config, file).await
+                let draft = config::load(&argument.config)?;
+                let config = draft.validate_with_paths(Shell::Gateway)?;
+                let filter = EnvFilter::new(config.log_level());
+                log(filter, json || config.log_format() == Format::Json);
+                serve::serve(&argument.config, config).await
             }
             Command::Check(argument) => check::check(&argument.config, json).await,
             Command::Stats(argument) => argument.ask(json).stats().await,
@@ -152,11 +150,16 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn failed(error: &dyn std::error::Error) -> ExitCode {
-    // One line, whatever a library has to say.
-    let lines = error.to_string();
-    let line: Vec<&str> = lines.lines().map(str::trim).collect();
-    eprintln!("remora: {}", line.join(" "));
+fn failed(error: &(dyn std::error::Error + 'static)) -> ExitCode {
+    let errors = match error.downcast_ref::<ConfigError>() {
+        Some(errors) => errors.lines(),
+        None => vec![error.to_string()],
+    };
+    for error in errors {
+        // One line, whatever a library has to say.
+        let line: Vec<&str> = error.lines().map(str::trim).collect();
+        eprintln!("remora: {}", line.join(" "));
+    }
     ExitCode::FAILURE
 }
 

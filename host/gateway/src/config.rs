@@ -1,102 +1,60 @@
-//! `remora.toml`: read, checked, and turned into a gateway.
+//! `remora.toml`: read, checked, and explained. Pools, tenants and servers are made elsewhere, and import this module.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `file`, `listener`, `envoy`, `tenant` | the fields of the file around the pools (those of a pool: [`remora_config`]) |
+//! | `parse`, `type_errors`, `source` | from text to fields, with every error |
+//! | `validate` | from fields to a [`Config`], with every error |
+//! | `settings`, `pool`, `users`, `storage` | the checked values of a [`Config`] |
+//! | `path_checks` | whether there are places for files |
+//! | `explain` | the meaning of a file, in words |
+//! | `error` | configuration errors |
 
-mod build;
 mod envoy;
+mod error;
 mod explain;
 mod file;
-mod kind;
+mod listener;
 mod parse;
-mod places;
+mod path_checks;
 mod pool;
-mod serving;
 mod settings;
+mod source;
 mod storage;
 mod tenant;
-mod time;
+mod type_errors;
 mod users;
+mod validate;
 
-use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
-use thiserror::Error;
-
-pub use build::BuildError;
-pub(crate) use build::{field, own_plugin};
-pub use envoy::EnvoyFields;
-pub use file::{Breaker, File, Override, ProxyEntry, Rotation, Sticky};
+pub use error::{BuildError, ConfigError};
+pub(crate) use error::{Problem, field};
+pub use file::File;
+pub(crate) use listener::Format;
 pub(crate) use parse::unknown;
-pub(crate) use serving::Format;
-pub use serving::{
-    ClientFields, LimitFields, LogFields, OutcomeFields, OutcomeOverride, RetryFields, Secret,
-    TimeoutFields, TlsFields, User,
-};
-pub(crate) use storage::{OpenStorage, StorageFields};
-pub use tenant::{TenantFields, TenantLimitFields};
-pub(crate) use tenant::{check_name, read_tenant};
-pub(crate) use users::{Passwords, secrets};
+pub use pool::Pool;
+pub(crate) use pool::proxies;
+pub use settings::{Addresses, AdminAccess, Limits, Retry, Settings, Timeouts};
+pub(crate) use storage::{Storage, StorageUrl};
+pub(crate) use tenant::{Caps, TenantConfig, check_name, read_tenant};
+pub use validate::{Config, Draft, Shell, load};
 
-/// What is wrong with a configuration file. Never shows a line of it: there are passwords in there.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// It cannot be read.
-    #[error("cannot read {path}: {error}")]
-    Read {
-        /// The file.
-        path: String,
-        /// What the system says.
-        error: std::io::Error,
-    },
-    /// It is not TOML, or has a field that is not known or not of the right kind.
-    #[error("{path}:{line}: {reason}")]
-    Parse {
-        /// The file.
-        path: String,
-        /// The line, counted from 1.
-        line: usize,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A value is not accepted.
-    #[error("{path}: {error}")]
-    Build {
-        /// The file.
-        path: String,
-        /// Which one, and what would be.
-        error: BuildError,
-    },
+/// A file of this text; `name` stands for it in errors.
+pub fn draft(name: &str, text: &str) -> Draft {
+    Draft::new(name, text.to_owned())
 }
 
-/// Where a server listens, and how it stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Addresses {
-    /// Where clients connect.
-    pub listen: SocketAddr,
-    /// Where the admin interface is.
-    pub admin: Option<SocketAddr>,
-    /// How long requests in flight may take after a signal.
-    pub shutdown_after: Duration,
-}
-
-/// Reads the text of a configuration file; `name` stands for the file in errors.
+/// Reads a configuration file, and checks all of it for the gateway.
 ///
 /// # Errors
 ///
-/// [`ConfigError`] names the line and the field.
-pub fn from_text(name: &str, text: &str) -> Result<File, ConfigError> {
-    parse::parse(name, text)
+/// [`ConfigError`] has everything that is wrong.
+pub fn read(path: &Path) -> Result<Config, ConfigError> {
+    load(path)?.validate(Shell::Gateway)
 }
 
-/// Reads a configuration file.
-///
-/// # Errors
-///
-/// [`ConfigError`] names the file, the line and the field.
-pub fn read(path: &Path) -> Result<File, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read {
-        path: path.display().to_string(),
-        error,
-    })?;
-    from_text(&path.display().to_string(), &text)
+#[cfg(test)]
+fn from_text(name: &str, text: &str) -> Result<File, ConfigError> {
+    draft(name, text).into_file()
 }

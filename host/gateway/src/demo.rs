@@ -43,11 +43,12 @@ pub(crate) async fn run(json: bool) -> Result<(), Failure> {
     for last in 11..=13 {
         exits.push(Exit::start([127, 0, 0, last].into(), origin).await?);
     }
-    let file = config::from_text("demo", &configuration(&exits))?;
-    let addresses = file.addresses()?;
-    let tenants = Arc::new(Tenants::of(&file).await?);
+    let draft = config::draft("demo", &configuration(&exits));
+    let config = draft.validate(config::Shell::Gateway)?;
+    let addresses = config.addresses;
+    let tenants = Arc::new(Tenants::of(&config).await?);
     let admin = addresses.admin.map(|address| (address, Admin::default()));
-    let server = Server::bind(tenants, file.limits()?, addresses.listen, admin)?;
+    let server = Server::bind(tenants, config.limits, addresses.listen, admin)?;
     let (gateway, admin) = (server.address()?, server.admin_address()?);
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(server.run(

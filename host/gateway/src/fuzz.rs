@@ -7,56 +7,27 @@ use hyper::header::HeaderName;
 
 use crate::admin;
 use crate::client::Clients;
-use crate::config::{self, Passwords, TenantFields};
+use crate::config::{self, Shell};
 use crate::password::{Inspector, Secret};
 
-/// Everything that somebody may be told of a configuration.
+/// Every message about a configuration, for either program.
 pub fn configuration(text: &str) -> Vec<String> {
-    let mut file = match config::from_text("remora.toml", text) {
-        Ok(file) => file,
-        Err(error) => return vec![error.to_string()],
-    };
-    let mut said = vec![format!("{file:?}")];
-    match file.addresses() {
-        Ok(addresses) => {
-            let meaning = file.explain(&addresses, file.tenant.len());
-            said.extend(meaning.into_iter().flat_map(|(what, how)| [what, how]));
-        }
-        Err(error) => said.push(error.to_string()),
-    }
-    let timeouts = file.timeouts();
-    let mut errors = vec![
-        file.limits().err(),
-        file.admin().err(),
-        file.session_header().err(),
-        file.envoy_addresses().err(),
-        file.check_for_envoy().err(),
-        file.check_tenants().err(),
-        file.own_tenants().err(),
-        config::secrets(&file.user, Passwords::Any).err(),
-        file.check_storage().err(),
-    ];
-    for tenant in &file.tenant {
-        errors.extend([
-            tenant.caps().err(),
-            tenant.plugin_limits().err(),
-            tenant.storage_bytes().err(),
-            tenant.secrets().err(),
-        ]);
-    }
-    let pools = file.tenant.iter().map(TenantFields::pool);
-    for pool in pools.chain([file.pool()]) {
-        pool.proxy_config();
-        if let Ok(timeouts) = &timeouts {
-            errors.push(pool.settings(*timeouts).err());
-        }
-        match pool.proxies() {
-            Ok(proxies) => said.push(format!("{proxies:?}")),
-            Err(error) => said.push(error.to_string()),
+    let mut said = Vec::new();
+    for shell in [Shell::Gateway, Shell::Envoy] {
+        let draft = config::draft("remora.toml", text);
+        said.push(format!("{draft:?}"));
+        match draft.validate(shell) {
+            Ok(config) => {
+                let meaning = config.file.explain(&config.addresses, config.tenants.len());
+                said.extend(meaning.into_iter().flat_map(|(what, how)| [what, how]));
+                said.push(format!("{config:?}"));
+            }
+            Err(error) => {
+                said.push(format!("{error:?}"));
+                said.extend(error.lines());
+            }
         }
     }
-    errors.push(timeouts.err());
-    said.extend(errors.into_iter().flatten().map(|error| error.to_string()));
     said
 }
 

@@ -4,19 +4,19 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use parking_lot::Mutex;
-use remora_host::{Error, Proxy, ProxyConfig, ProxyManager};
-use remora_http::{AttemptEnd, Fault, StatusClassifier};
+use remora_host::{Config, Error, Proxy, ProxyManager};
+use remora_http::{AttemptEnd, Fault};
 use uuid::Uuid;
 
-use crate::attempt::{Attempts, Retry};
+use crate::attempt::Attempts;
 use crate::body::Body;
 use crate::client::Wishes;
+use crate::config::{Settings, Timeouts};
 use crate::forward;
 use crate::metrics::Metrics;
 use crate::outgoing::Outgoing;
@@ -26,28 +26,6 @@ use crate::store::Store;
 use crate::tenants::Place;
 use crate::tunnel::Tunnel;
 use crate::upstream::{Trust, Upstreams};
-
-/// How long the gateway waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// Connecting to an upstream proxy, and for a tunnel its answer to CONNECT.
-    pub connect: Duration,
-    /// From the request to the head of the response.
-    pub head: Duration,
-    /// A tunnel or a response's body in which nothing moves.
-    pub idle: Duration,
-}
-
-/// What can change while it serves.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// How long it waits.
-    pub timeouts: Timeouts,
-    /// The outcomes of statuses.
-    pub statuses: StatusClassifier,
-    /// How often a request is sent once more.
-    pub retry: Retry,
-}
 
 /// A pool, and the way to it.
 pub struct Gateway {
@@ -187,7 +165,7 @@ impl Gateway {
     /// Where that fails, what is left to do is done by the next change, whatever that one says.
     pub(crate) async fn change(
         &self,
-        config: ProxyConfig,
+        config: Config,
         proxies: Vec<Proxy>,
         settings: Settings,
     ) -> Result<usize, Error> {

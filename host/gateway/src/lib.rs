@@ -3,6 +3,8 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`config`] | reads `remora.toml` and says what is wrong with it |
+//! | [`build`] | from a checked configuration to the pool at its top |
+//! | `storage` | the storage of each pool, opened |
 //! | [`server`] | accepts connections, and stops gracefully |
 //! | [`tenants`] | whom a request is from, and so through which pool it goes |
 //! | `target` | where a request wants to go |
@@ -36,6 +38,7 @@
 pub mod admin;
 pub mod attempt;
 mod body;
+pub mod build;
 pub mod cli;
 pub mod client;
 pub mod config;
@@ -55,6 +58,7 @@ mod reply;
 mod seldom;
 pub mod server;
 mod stdout;
+mod storage;
 mod store;
 mod target;
 pub mod tenants;

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::Admin;
 use crate::body::Body;
+use crate::config::Limits;
 use crate::gateway::Opened;
 use crate::tenants::Tenants;
 
@@ -33,19 +34,6 @@ const SWEEP: Duration = Duration::from_secs(20);
 
 /// A client that is gone without a word is found out after so long.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
-
-/// What clients may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// How many connections are served at a time; others wait.
-    pub max_connections: usize,
-    /// The most bytes of a request's head, at least 8192.
-    pub max_header_bytes: usize,
-    /// How long a client may take for the head of a request, and between two requests.
-    pub client: Duration,
-    /// How long a client may leave unread what it is sent (on Linux).
-    pub idle: Duration,
-}
 
 /// All that is served, listening.
 #[derive(Debug)]

@@ -32,15 +32,16 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::body::Body;
+use crate::build::{gateway, gateway_on, trust};
 use crate::client::Refused;
-use crate::config::{BuildError, File, Passwords, secrets};
-use crate::gateway::{Gateway, Opened, Timeouts};
+use crate::config::{BuildError, Config, Timeouts};
+use crate::gateway::{Gateway, Opened};
 use crate::metrics::Traffic;
 use crate::password::Inspector;
 use crate::reply;
 use crate::seldom::Seldom;
 use crate::target::target;
-pub(crate) use admission::{Beyond, Caps, Place};
+pub(crate) use admission::{Beyond, Place};
 use change::Changing;
 pub(crate) use directory::{Directory, Party, Top};
 use maker::Maker;
@@ -69,39 +70,36 @@ impl Tenants {
     ///
     /// # Errors
     ///
-    /// [`BuildError`] names the first value that is not accepted.
-    pub async fn of(file: &File) -> Result<Self, BuildError> {
-        file.check_tenants()?;
-        // What is wrong with any of it is said before a file of the pool is touched.
-        let secrets = secrets(&file.user, Passwords::Any)?;
-        let (session_header, timeouts) = (file.session_header()?, file.timeouts()?);
-        let maker = match file.has_tenants() {
-            true => Some(Maker::new(file, file.trust()?)?),
+    /// [`BuildError`] is the first thing that cannot be made.
+    pub async fn of(config: &Config) -> Result<Self, BuildError> {
+        let maker = match config.file.has_tenants() {
+            true => Some(Maker::new(config, trust(config)?)?),
             false => None,
         };
-        let pool = match (&maker, file.has_own_pool()) {
-            (_, false) => None,
-            (None, true) => Some(file.build().await?),
-            (Some(maker), true) => Some(file.build_on(Some(&maker.runtime)).await?),
+        let pool = match (&maker, &config.pool) {
+            (_, None) => None,
+            (None, Some(_)) => Some(gateway(config).await?),
+            (Some(maker), Some(_)) => Some(gateway_on(config, Some(&maker.runtime)).await?),
         };
         let top = Top {
             pool: pool.map(|gateway| Arc::new(Tenant::top(gateway))),
-            secrets,
-            session_header,
+            secrets: config.secrets.clone(),
+            session_header: config.session_header.clone(),
         };
-        Self::new(top, maker, timeouts)
+        Self::new(top, maker, config.timeouts)
     }
 
     /// The tenants of a file, to see whether they are good: made with a storage that is gone with them, and so is
     /// what is compiled. `pool`: the one at the top, whose users come before theirs.
-    pub(crate) fn trial(file: &File, pool: Option<Gateway>) -> Result<Arc<Self>, BuildError> {
+    pub(crate) fn trial(config: &Config, pool: Option<Gateway>) -> Result<Arc<Self>, BuildError> {
         let top = Top {
             pool: pool.map(|gateway| Arc::new(Tenant::top(gateway))),
-            secrets: secrets(&file.user, Passwords::Any)?,
+            secrets: config.secrets.clone(),
             session_header: None,
         };
-        let maker = Maker::trial(file, file.trust()?)?;
-        Ok(Arc::new(Self::new(top, Some(maker), file.timeouts()?)?))
+        let maker = Maker::trial(config, trust(config)?)?;
+        let tenants = Self::new(top, Some(maker), config.timeouts)?;
+        Ok(Arc::new(tenants))
     }
 
     /// One pool, for everybody.

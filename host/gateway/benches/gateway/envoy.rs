@@ -167,8 +167,9 @@ pub fn bootstrap(port: u16, tables: &str, far: u16, dir: &Path) -> Value {
     }
     let path = dir.join(format!("remora-{port}.toml"));
     fs::write(&path, text).unwrap();
-    let file = config::read(&path).unwrap();
-    let plan = Plan::new(&file).unwrap();
+    let draft = config::load(&path).unwrap();
+    let config = draft.validate(config::Shell::Envoy).unwrap();
+    let plan = Plan::new(&config).unwrap();
     let wasm = dir.join("remora_envoy.wasm");
     fs::write(&wasm, plan.module()).unwrap();
     plan.bootstrap(&wasm).unwrap()

@@ -180,15 +180,13 @@ pub fn serve(how: &str, path: &str) {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let file = config::read(Path::new(path)).unwrap();
-        let mut gateway = file.build().await.unwrap();
+        let config = config::read(Path::new(path)).unwrap();
+        let mut gateway = remora::build::gateway(&config).await.unwrap();
         if how == "fixed" {
             gateway.decide_nothing();
         }
-        let addresses = file.addresses().unwrap();
-        let limits = file.limits().unwrap();
         let tenants = Arc::new(Tenants::only(gateway).unwrap());
-        let server = Server::bind(tenants, limits, addresses.listen, None).unwrap();
+        let server = Server::bind(tenants, config.limits, config.addresses.listen, None).unwrap();
         server
             .run(std::future::pending(), std::future::pending())
             .await;

@@ -19,12 +19,13 @@ use hyper::body::{Body as HttpBody, Bytes};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
+use remora_config::ProxyEntry;
 use remora_host::Error;
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::body::Body;
-use crate::config::{ProxyEntry, unknown};
+use crate::config::{AdminAccess, proxies, unknown};
 use crate::gateway::Gateway;
 use crate::reply;
 use crate::tenants::Tenants;
@@ -41,6 +42,15 @@ pub struct Admin {
     pub token: Option<Token>,
     /// Whether who only looks has to show it, too.
     pub guarded: bool,
+}
+
+impl From<&AdminAccess> for Admin {
+    fn from(access: &AdminAccess) -> Self {
+        Self {
+            token: access.token.as_ref().map(|token| Token::new(&token.0)),
+            guarded: access.guarded,
+        }
+    }
 }
 
 /// What a path stands for.
@@ -294,7 +304,7 @@ fn added(body: &[u8]) -> Result<Vec<remora_host::Proxy>, Refused> {
         let (line, column) = (error.line(), error.column());
         let said = error.to_string();
         let said = said.split(" at line ").next().unwrap_or_default();
-        match unknown(said, None) {
+        match unknown(said) {
             Some(unknown) => bad(format!(
                 "the body: {unknown} (line {line}, column {column})"
             )),
@@ -303,7 +313,12 @@ fn added(body: &[u8]) -> Result<Vec<remora_host::Proxy>, Refused> {
             )),
         }
     })?;
-    entry.read(0).map_err(|error| bad(error.to_string()))
+    let mut errors = Vec::new();
+    let proxies = proxies(&entry, 0, &mut errors);
+    match errors.first() {
+        None => Ok(proxies),
+        Some(first) => Err(bad(first.to_string())),
+    }
 }
 
 /// For tests/fuzz: everything that somebody may be told of a body of `POST /proxies`.

@@ -170,7 +170,7 @@ impl Ask<'_> {
         // Where an address is given, the file need not be there.
         let file = match self.admin {
             Some(_) if !self.config.exists() => None,
-            _ => Some(config::read(self.config)?),
+            _ => Some(config::load(self.config)?.into_file()?),
         };
         let admin = self.admin.or(file.as_ref().and_then(|file| file.admin));
         let Some(admin) = admin else {

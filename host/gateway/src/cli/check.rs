@@ -5,7 +5,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::admin::answers::Proxy;
-use crate::config::{self, Addresses, ConfigError, File, Passwords};
+use crate::build;
+use crate::config::{self, BuildError, Config, ConfigError, Problem, Shell};
 use crate::gateway::Gateway;
 use crate::stdout::{Failure, say, table};
 use crate::tenants::{self, Tenants};
@@ -20,79 +21,56 @@ struct Checked<'a> {
     notes: Vec<&'a str>,
 }
 
-/// Makes all that the file says but for its tenants, without touching what it names: nothing listens, nothing is
-/// written, and the storage need not be there. Answers with the pool at the top, if there is one.
-pub(super) async fn dry(path: &Path, file: &File) -> Result<(Addresses, Option<Gateway>), Failure> {
-    let wrong = |error| ConfigError::Build {
-        path: path.display().to_string(),
-        error,
-    };
-    let addresses = file.addresses().map_err(wrong)?;
-    Ok((addresses, decisions(path, file).await?))
+/// Makes the pool at the top, if there is one, without touching the files and servers that it names: nothing listens, nothing is written,
+/// and the storage need not be there.
+pub(super) async fn dry(path: &Path, config: &Config) -> Result<Option<Gateway>, ConfigError> {
+    let made = build::dry_gateway(config).await;
+    made.map_err(|error| of(path, error))
 }
 
-/// As [`dry`], but for the addresses: who listens on others does not care for the gateway's.
-pub(super) async fn decisions(path: &Path, file: &File) -> Result<Option<Gateway>, Failure> {
-    let wrong = |error| ConfigError::Build {
-        path: path.display().to_string(),
-        error,
-    };
-    file.limits().map_err(wrong)?;
-    file.admin().map_err(wrong)?;
-    file.log_filter().map_err(wrong)?;
-    file.timeouts().map_err(wrong)?;
-    file.check_tenants().map_err(wrong)?;
-    file.own_tenants().map_err(wrong)?;
-    file.session_header().map_err(wrong)?;
-    config::secrets(&file.user, Passwords::Any).map_err(wrong)?;
-    file.check_places().map_err(wrong)?;
-    let mut dry = file.clone();
-    dry.check_storage().map_err(wrong)?;
-    dry.record = None;
-    if !dry.has_own_pool() {
-        return Ok(None);
-    }
-    Ok(Some(dry.build().await.map_err(wrong)?))
+/// The error for a thing that cannot be made as the file at `path` describes it.
+pub(super) fn of(path: &Path, error: BuildError) -> ConfigError {
+    let path = path.display().to_string();
+    ConfigError::Build { path, error }
 }
 
 /// Makes the tenants, too, beside the pool at the top. Answers with their names, or with all that is wrong with them.
 async fn dry_tenants(
     path: &Path,
-    file: &File,
+    config: &Config,
     pool: Option<Gateway>,
-) -> Result<Vec<String>, Failure> {
-    if !file.has_tenants() {
+) -> Result<Vec<String>, ConfigError> {
+    if !config.file.has_tenants() {
         return Ok(Vec::new());
     }
-    let wrong = |error| ConfigError::Build {
-        path: path.display().to_string(),
-        error,
-    };
-    let tenants = Tenants::trial(file, pool).map_err(wrong)?;
-    let (wanted, _) = tenants::first(file).map_err(wrong)?;
+    let tenants = Tenants::trial(config, pool).map_err(|error| of(path, error))?;
+    let (wanted, _) = tenants::first(config).map_err(|error| of(path, error))?;
     tenants.become_these(wanted).await;
     tenants.made().await;
     let directory = tenants.directory();
     if directory.troubles().is_empty() {
         return Ok(directory.tenants().keys().cloned().collect());
     }
-    let lines = directory.troubles().iter();
-    let lines = lines.map(|(name, trouble)| format!("tenant `{name}`: {trouble}"));
-    let lines: Vec<String> = lines.collect();
-    Err(format!("{}: {}", path.display(), lines.join("; ")).into())
+    let problems = directory.troubles().iter();
+    let problems = problems
+        .map(|(name, trouble)| Problem::without_line(format!("tenant `{name}`: {trouble}")));
+    Err(ConfigError::Invalid {
+        path: path.display().to_string(),
+        problems: problems.collect(),
+    })
 }
 
 pub(super) async fn check(path: &Path, as_json: bool) -> Result<(), Failure> {
-    let file = config::read(path)?;
-    let (addresses, gateway) = dry(path, &file).await?;
+    let config = config::load(path)?.validate_with_paths(Shell::Gateway)?;
+    let gateway = dry(path, &config).await?;
     let has_pool = gateway.is_some();
     let proxies = match &gateway {
         Some(gateway) => gateway.manager().proxies().await?,
         None => Vec::new(),
     };
     let proxies: Vec<Proxy> = proxies.into_iter().map(Into::into).collect();
-    let tenants = dry_tenants(path, &file, gateway).await?;
-    let meaning = file.explain(&addresses, tenants.len());
+    let tenants = dry_tenants(path, &config, gateway).await?;
+    let meaning = config.file.explain(&config.addresses, tenants.len());
     if as_json {
         let meaning = meaning.into_iter().map(|(what, how)| (what, how.into()));
         let checked = Checked {
@@ -100,7 +78,7 @@ pub(super) async fn check(path: &Path, as_json: bool) -> Result<(), Failure> {
             meaning: meaning.collect(),
             proxies,
             tenants,
-            notes: file.caveats(),
+            notes: config.file.caveats(),
         };
         return Ok(say(serde_json::to_string(&checked)?)?);
     }
@@ -122,7 +100,7 @@ pub(super) async fn check(path: &Path, as_json: bool) -> Result<(), Failure> {
     if has_pool {
         say(pool)?;
     }
-    for caveat in file.caveats() {
+    for caveat in config.file.caveats() {
         say(format_args!("Note: {caveat}."))?;
     }
     Ok(())

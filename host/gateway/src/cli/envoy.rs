@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{ConfigArgument, check};
-use crate::config::{self, ConfigError};
+use crate::config::{self, Shell};
 use crate::envoy::Plan;
 use crate::stdout::{Failure, say};
 
@@ -25,14 +25,10 @@ pub(super) struct EnvoyArgument {
 
 pub(super) async fn envoy(argument: &EnvoyArgument) -> Result<(), Failure> {
     let path = &argument.file.config;
-    let file = config::read(path)?;
-    let wrong = |error| ConfigError::Build {
-        path: path.display().to_string(),
-        error,
-    };
-    // First what Envoy cannot do: advice for the gateway would lead astray.
-    let plan = Plan::new(&file).map_err(wrong)?;
-    check::decisions(path, &file).await?;
+    let config = config::load(path)?.validate_with_paths(Shell::Envoy)?;
+    let wrong = |error| check::of(path, error);
+    let plan = Plan::new(&config).map_err(wrong)?;
+    check::dry(path, &config).await?;
     if let Some(dir) = &argument.dir {
         plan.write(dir).await?;
         let dir = dir.display();

@@ -8,8 +8,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::reload;
-use crate::config::{ConfigError, File};
+use super::{check, reload};
+use crate::admin::Admin;
+use crate::config::{Config, File};
 use crate::server::Server;
 use crate::stdout::Failure;
 use crate::tenants::{self, Tenants};
@@ -24,39 +25,34 @@ const PLUGINS: Duration = Duration::from_secs(2);
 /// How long the last verdicts may take on their way to the storage.
 const SETTLE: Duration = Duration::from_secs(5);
 
-pub(super) async fn serve(path: &Path, file: File) -> Result<(), Failure> {
-    let wrong = |error| ConfigError::Build {
-        path: path.display().to_string(),
-        error,
-    };
-    let addresses = file.addresses().map_err(wrong)?;
-    let mut limits = file.limits().map_err(wrong)?;
-    let admin = file.admin().map_err(wrong)?;
-    file.check_places().map_err(wrong)?;
+pub(super) async fn serve(path: &Path, config: Config) -> Result<(), Failure> {
+    let config = Arc::new(config);
+    let (addresses, mut limits) = (config.addresses, config.limits);
+    let admin = Admin::from(&config.admin);
     // Before a plugin is compiled or a server is looked for: a signal from now on means what it does later.
     let mut signals = Signals::new()?;
     // A plugin of the operator's own is compiled by this process, for as long as it takes.
     let made = tokio::spawn({
-        let file = file.clone();
-        async move { Tenants::of(&file).await }
+        let config = config.clone();
+        async move { Tenants::of(&config).await }
     });
     let tenants = tokio::select! {
-        made = made => Arc::new(made?.map_err(wrong)?),
+        made = made => Arc::new(made?.map_err(|error| check::of(path, error))?),
         () = signals.stop() => {
             tracing::info!("stopping before the first client was served");
             return Ok(());
         }
     };
-    let asked_for = file.limits.max_connections.is_some();
+    let asked_for = config.file.limits.max_connections.is_some();
     limits.max_connections = allow_files(limits.max_connections, asked_for);
     let watching = tokio::select! {
-        watching = start_tenants(path, &file, &tenants) => watching?,
+        watching = start_tenants(path, &config, &tenants) => watching?,
         () = signals.stop() => {
             tracing::info!("stopping before the first client was served");
             return Ok(());
         }
     };
-    for caveat in file.caveats() {
+    for caveat in config.file.caveats() {
         tracing::warn!("{caveat}");
     }
     let admin = addresses.admin.map(|address| (address, admin));
@@ -75,7 +71,9 @@ pub(super) async fn serve(path: &Path, file: File) -> Result<(), Failure> {
         let _ = timeout(patience, cutting).await;
     };
     let mut running = tokio::spawn(server.run(stopped, until_cut));
-    signals.until_stop(path, file, &tenants, &watching).await;
+    signals
+        .until_stop(path, &config.file, &tenants, &watching)
+        .await;
     tracing::info!("stopping; requests in flight get {patience:?}");
     drop(stop);
     let all = tokio::select! {
@@ -101,18 +99,14 @@ pub(super) async fn serve(path: &Path, file: File) -> Result<(), Failure> {
 /// one.
 async fn start_tenants(
     path: &Path,
-    file: &File,
+    config: &Config,
     tenants: &Arc<Tenants>,
 ) -> Result<Option<mpsc::Sender<()>>, Failure> {
-    if !file.has_tenants() {
+    if !config.file.has_tenants() {
         return Ok(None);
     }
     let start = Instant::now();
-    let wrong = |error| ConfigError::Build {
-        path: path.display().to_string(),
-        error,
-    };
-    let (wanted, watcher) = tenants::first(file).map_err(wrong)?;
+    let (wanted, watcher) = tenants::first(config).map_err(|error| check::of(path, error))?;
     tenants.become_these(wanted).await;
     if timeout(PLUGINS, tenants.made()).await.is_err() {
         let awaited = tenants.directory().awaited().count();
@@ -168,7 +162,7 @@ impl Signals {
     async fn until_stop(
         &mut self,
         path: &Path,
-        started_with: File,
+        started_with: &File,
         tenants: &Arc<Tenants>,
         watching: &Option<mpsc::Sender<()>>,
     ) {
@@ -176,9 +170,9 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => match reload::read(path, &started_with).await {
+                _ = self.hang_up.recv() => match reload::read(path, started_with).await {
                     Ok(new) => {
-                        if let Err(error) = reload::apply(path, &new, tenants).await {
+                        if let Err(error) = reload::apply(&new, tenants).await {
                             tracing::error!(%error, "the file was read again, and not all of it could be applied");
                         }
                         if let Some(watching) = watching {

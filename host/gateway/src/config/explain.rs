@@ -1,19 +1,19 @@
 //! What a file means, for people.
 
 use std::fmt::Debug;
-use std::time::Duration;
 
-use remora_host::session::StickyPolicy;
+use remora_config::{Time, shown};
+use remora_core::Sticky;
 use remora_host::{Mode, OnBad, Scope};
 
-use super::Addresses;
 use super::file::File;
+use super::pool::PoolFields;
+use super::settings::{Addresses, Retry};
 use super::storage::OnError;
-use crate::attempt::Retry;
 
 impl File {
     /// What the gateway will do, by subject. `tenants`: how many there are.
-    pub fn explain(&self, addresses: &Addresses, tenants: usize) -> Vec<(String, String)> {
+    pub(crate) fn explain(&self, addresses: &Addresses, tenants: usize) -> Vec<(String, String)> {
         let mut rows = vec![
             ("clients connect to".into(), addresses.listen.to_string()),
             (
@@ -33,17 +33,17 @@ impl File {
             "patience".into(),
             format!(
                 "{} to connect, {} for a response, {} while nothing moves, {} at shutdown",
-                time(self.timeouts.connect),
-                time(self.timeouts.head),
-                time(self.timeouts.idle),
-                time(addresses.shutdown_after)
+                shown(self.timeouts.connect.0),
+                shown(self.timeouts.head.0),
+                shown(self.timeouts.idle.0),
+                shown(addresses.shutdown_after)
             ),
         ));
         rows
     }
 
     fn explain_pool(&self) -> Vec<(String, String)> {
-        let config = self.pool().proxy_config();
+        let config = PoolFields::from(self).tables().core();
         let breaker = config.breaker;
         let mut rows = Vec::new();
         if let Some(plugin) = &self.plugin {
@@ -53,32 +53,31 @@ impl File {
             );
             rows.push(("who decides".into(), who));
         }
-        rows.push((
-            "a target".into(),
-            policy(config.sticky_policy, config.sticky_scope),
-        ));
-        if config.sticky_policy != StickyPolicy::Disabled {
-            let early = ends(config.sticky_idle, config.sticky_max_requests);
+        rows.push(("a target".into(), policy(config.sticky, config.scope)));
+        if config.sticky.sticks() {
+            let early = ends(config.sticky.idle_ms, config.sticky.max_requests);
             rows.extend(early.map(|early| ("its session ends early".into(), early)));
-            rows.push(("its proxy goes bad".into(), on_bad(config.sticky_on_bad)));
+            rows.push(("its proxy goes bad".into(), on_bad(config.sticky.on_bad)));
         }
-        for over in config.sticky_overrides {
+        for over in &config.overrides {
+            let general = config.sticky;
+            let is_own = over.mode.is_some() || over.ttl_ms.is_some();
             let parts = [
-                over.policy.map(|p| policy(p, config.sticky_scope)),
-                ends(over.idle, over.max_requests),
+                is_own.then(|| policy(over.over(&general), config.scope)),
+                ends(over.idle_ms, over.max_requests),
                 over.on_bad.map(on_bad),
             ];
             let parts: Vec<String> = parts.into_iter().flatten().collect();
-            rows.push((over.pattern, parts.join("; ")));
+            rows.push((over.pattern.clone(), parts.join("; ")));
         }
         rows.extend([
-            ("new sessions".into(), word(self.rotation.strategy)),
+            ("new sessions".into(), word(config.strategy)),
             (
                 "a proxy is left alone".into(),
                 format!(
                     "after {} failures in a row, for {}",
                     breaker.open_threshold,
-                    time(breaker.half_open_after)
+                    remora_core::time(breaker.half_open_after_ms)
                 ),
             ),
             ("a request that fails".into(), self.again()),
@@ -87,10 +86,10 @@ impl File {
     }
 
     /// What is accepted and may surprise.
-    pub fn caveats(&self) -> Vec<&'static str> {
+    pub(crate) fn caveats(&self) -> Vec<&'static str> {
         let sticky = &self.sticky;
-        let zero = |mode, ttl: Option<Duration>| {
-            mode == Some(Mode::Domain) && ttl.is_some_and(|ttl| ttl.is_zero())
+        let zero = |mode, ttl: Option<Time>| {
+            mode == Some(Mode::Domain) && ttl.is_some_and(|ttl| ttl.0.is_zero())
         };
         let mut overrides = sticky.overrides.iter();
         let caveats = [
@@ -120,11 +119,7 @@ impl File {
         let differ = [
             ("listen", self.listen != old.listen),
             ("admin", self.admin != old.admin),
-            (
-                "admin_token",
-                self.admin_token.as_ref().map(|secret| &secret.0)
-                    != old.admin_token.as_ref().map(|secret| &secret.0),
-            ),
+            ("admin_token", self.admin_token != old.admin_token),
             ("storage", self.storage != old.storage),
             (
                 "on_storage_error",
@@ -202,18 +197,17 @@ impl File {
     }
 }
 
-fn policy(policy: StickyPolicy, scope: Scope) -> String {
-    match (policy, scope) {
-        (StickyPolicy::Disabled, _) => "does not stick: every request takes the next proxy".into(),
-        (StickyPolicy::Domain { ttl }, scope) => {
-            let scope = word(scope);
-            format!("sticks to one proxy for {}, by {scope}", time(ttl))
-        }
+fn policy(policy: Sticky, scope: Scope) -> String {
+    if !policy.sticks() {
+        return "does not stick: every request takes the next proxy".into();
     }
+    let scope = word(scope);
+    let ttl = remora_core::time(policy.ttl_ms);
+    format!("sticks to one proxy for {ttl}, by {scope}")
 }
 
-fn ends(idle: Option<Duration>, max_requests: Option<u32>) -> Option<String> {
-    let idle = idle.map(|idle| format!("{} without a request", time(idle)));
+fn ends(idle_ms: Option<u64>, max_requests: Option<u32>) -> Option<String> {
+    let idle = idle_ms.map(|idle| format!("{} without a request", remora_core::time(idle)));
     let requests = max_requests.map(|requests| format!("{requests} requests"));
     let ends: Vec<String> = idle.into_iter().chain(requests).collect();
     (!ends.is_empty()).then(|| format!("after {}", ends.join(" or ")))
@@ -224,10 +218,6 @@ fn on_bad(on_bad: OnBad) -> String {
         OnBad::Rebind => "the next request gets a fresh one".into(),
         OnBad::Strict => "requests are refused until the session ends".into(),
     }
-}
-
-fn time(time: Duration) -> String {
-    super::time::shown(time)
 }
 
 /// A variant as the file spells it.

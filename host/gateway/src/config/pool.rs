@@ -1,155 +1,199 @@
-//! How a pool works: the same fields at the top of `remora.toml` and for each tenant.
+//! A pool: the same tables at the top of `remora.toml` and for each tenant.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
-use remora_host::session::StickyPolicy;
-use remora_host::{BreakerConfig, Error, Mode, Proxy, ProxyConfig, StickyOverride};
+use remora_config::{Outcome, ProxyEntry, Retry as RetryFields, Tables, attempts};
+use remora_core::{Config, Invalid};
+use remora_host::{Error, Proxy};
+use remora_http::StatusClassifier;
 
-use super::build::{BuildError, field};
-use super::file::{Breaker, File, Override, ProxyEntry, Rotation, Sticky};
-use super::serving::{OutcomeFields, RetryFields};
+use super::error::{BuildError, field};
+use super::file::File;
+use super::settings::{Retry, Settings, Timeouts};
+use super::tenant::TenantFields;
 
 /// The most exits behind one address.
 const MAX_EXITS: u32 = 10_000;
 
-/// The fields of a pool.
-#[derive(Clone, Copy)]
-pub(crate) struct PoolFields<'a> {
-    pub(super) sticky: &'a Sticky,
-    pub(super) rotation: &'a Rotation,
-    pub(super) breaker: &'a Breaker,
-    pub(super) retry: &'a RetryFields,
-    pub(super) outcome: &'a OutcomeFields,
-    pub(super) proxy: &'a [ProxyEntry],
+/// A pool that can be made.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// The configuration of its plugin.
+    pub(crate) config: Config,
+    /// None of them twice.
+    pub(crate) proxies: Vec<Proxy>,
+    /// The outcomes of statuses.
+    pub(crate) statuses: StatusClassifier,
+    /// How often a request is sent once more.
+    pub(crate) retry: Retry,
 }
 
-impl File {
-    /// The pool at the top of the file.
-    pub(crate) fn pool(&self) -> PoolFields<'_> {
-        PoolFields {
-            sticky: &self.sticky,
-            rotation: &self.rotation,
-            breaker: &self.breaker,
-            retry: &self.retry,
-            outcome: &self.outcome,
-            proxy: &self.proxy,
+impl Pool {
+    /// Settings that can change while it is served.
+    pub(crate) fn settings(&self, timeouts: Timeouts) -> Settings {
+        Settings {
+            timeouts,
+            statuses: self.statuses.clone(),
+            retry: self.retry,
         }
     }
 }
 
-impl PoolFields<'_> {
-    /// The proxies, in the order of the file; none of them twice.
-    pub(crate) fn proxies(&self) -> Result<Vec<Proxy>, BuildError> {
+/// The tables of a pool.
+#[derive(Clone, Copy)]
+pub(super) struct PoolFields<'a> {
+    tables: Tables<'a>,
+    retry: &'a RetryFields,
+    outcome: &'a Outcome,
+    proxy: &'a [ProxyEntry],
+    /// Whether a plugin of its own decides, which then also checks the configuration.
+    has_own_plugin: bool,
+}
+
+/// The tables of a file, whichever type it has.
+macro_rules! fields_of {
+    ($file:expr) => {
+        PoolFields {
+            tables: Tables {
+                sticky: &$file.sticky,
+                rotation: &$file.rotation,
+                breaker: &$file.breaker,
+            },
+            retry: &$file.retry,
+            outcome: &$file.outcome,
+            proxy: &$file.proxy,
+            has_own_plugin: $file.plugin.is_some(),
+        }
+    };
+}
+
+impl<'a> From<&'a File> for PoolFields<'a> {
+    fn from(file: &'a File) -> Self {
+        fields_of!(file)
+    }
+}
+
+impl<'a> From<&'a TenantFields> for PoolFields<'a> {
+    fn from(tenant: &'a TenantFields) -> Self {
+        fields_of!(tenant)
+    }
+}
+
+impl<'a> PoolFields<'a> {
+    pub(super) fn tables(&self) -> Tables<'a> {
+        self.tables
+    }
+
+    pub(super) fn check(&self, errors: &mut Vec<BuildError>) -> Pool {
+        let config = self.tables.core();
+        let invalid = match self.has_own_plugin {
+            false => self.tables.errors(),
+            true => self
+                .tables
+                .breaker
+                .error(&config.breaker)
+                .into_iter()
+                .collect(),
+        };
+        errors.extend(invalid.into_iter().map(BuildError::from));
+        let attempts = attempts(self.retry.attempts).unwrap_or_else(|error| {
+            errors.push(error.into());
+            0
+        });
+        Pool {
+            config,
+            proxies: self.proxies(errors),
+            statuses: self.statuses(errors),
+            retry: Retry {
+                attempts,
+                blocked: self.retry.blocked.unwrap_or(Retry::default().blocked),
+            },
+        }
+    }
+
+    fn statuses(&self, errors: &mut Vec<BuildError>) -> StatusClassifier {
+        let unsaid = self.outcome.blocked_statuses.is_none();
+        let (statuses, invalid) = self.outcome.statuses();
+        errors.extend(invalid.into_iter().map(|invalid| match invalid.field.as_str() {
+            // The file does not speak of that list: it is the other one that has to change.
+            "outcome.blocked_statuses" if unsaid => field(
+                "outcome.failure_statuses",
+                invalid.value,
+                "each status in one list: this one is also in `blocked_statuses`, which is [403, 429] by default",
+            ),
+            _ => invalid.into(),
+        }));
+        statuses
+    }
+
+    /// The proxies, in the order of the file.
+    fn proxies(&self, errors: &mut Vec<BuildError>) -> Vec<Proxy> {
         if self.proxy.is_empty() {
-            return Err(BuildError::NoProxy);
+            errors.push(BuildError::NoProxy);
         }
         let mut proxies = Vec::new();
         let mut places = HashMap::new();
         for (i, entry) in self.proxy.iter().enumerate() {
-            for proxy in entry.read(i)? {
-                if let Some(first) = places.insert(proxy.id()?, i) {
-                    return Err(BuildError::Twice { first, second: i });
+            if !self.has_own_plugin {
+                errors.extend(entry.errors(i).into_iter().map(BuildError::from));
+            }
+            for proxy in self::proxies(entry, i, errors) {
+                match proxy.id().map(|id| places.insert(id, i)) {
+                    Err(error) => errors.push(error.into()),
+                    Ok(None) => proxies.push(proxy),
+                    Ok(Some(first)) => {
+                        errors.push(BuildError::Twice { first, second: i });
+                        break;
+                    }
                 }
-                proxies.push(proxy);
             }
         }
-        Ok(proxies)
-    }
-
-    pub(crate) fn proxy_config(&self) -> ProxyConfig {
-        let default = ProxyConfig::default();
-        let sticky = &self.sticky;
-        let breaker = default.breaker;
-        ProxyConfig {
-            sticky_policy: match (sticky.mode(), sticky.ttl) {
-                (Mode::Disabled, _) => StickyPolicy::Disabled,
-                (Mode::Domain, Some(ttl)) => sticking(ttl),
-                (Mode::Domain, None) => StickyPolicy::domain_default(),
-            },
-            sticky_scope: sticky.scope,
-            sticky_idle: sticky.idle,
-            sticky_max_requests: sticky.max_requests,
-            sticky_on_bad: sticky.on_bad,
-            sticky_overrides: sticky
-                .overrides
-                .iter()
-                .map(|o| self.overriding(o))
-                .collect(),
-            max_sessions: sticky.max_sessions.unwrap_or(default.max_sessions),
-            breaker: BreakerConfig {
-                open_threshold: self
-                    .breaker
-                    .open_threshold
-                    .unwrap_or(breaker.open_threshold),
-                half_open_after: self
-                    .breaker
-                    .half_open_after
-                    .unwrap_or(breaker.half_open_after),
-                growth: self.breaker.growth.unwrap_or(breaker.growth),
-                max_half_open_after: self
-                    .breaker
-                    .max_half_open_after
-                    .unwrap_or(breaker.max_half_open_after),
-            },
-            avoid_blocked_for: sticky
-                .avoid_blocked_for
-                .unwrap_or(default.avoid_blocked_for),
-            lease_timeout: self.rotation.lease_timeout.unwrap_or(default.lease_timeout),
-        }
-    }
-
-    fn overriding(&self, over: &Override) -> StickyOverride {
-        let ttl = over.ttl.or(self.sticky.ttl);
-        StickyOverride {
-            pattern: over.pattern.clone(),
-            policy: Mode::or_implied(over.mode, over.ttl.is_some()).map(|mode| match mode {
-                Mode::Disabled => StickyPolicy::Disabled,
-                Mode::Domain => ttl.map_or_else(StickyPolicy::domain_default, sticking),
-            }),
-            idle: over.idle,
-            max_requests: over.max_requests,
-            on_bad: over.on_bad,
-        }
+        proxies
     }
 }
 
-/// A session that is over when it begins is none.
-fn sticking(ttl: Duration) -> StickyPolicy {
-    match ttl.is_zero() {
-        true => StickyPolicy::Disabled,
-        false => StickyPolicy::domain(ttl),
-    }
-}
-
-impl ProxyEntry {
-    /// The proxy, or as many as there are exits behind its address. `i`: its place, for errors.
-    pub(crate) fn read(&self, i: usize) -> Result<Vec<Proxy>, BuildError> {
-        let proxy = Proxy::from_url(&self.url).map_err(|error| match error {
-            // Of which entry, the library cannot know.
-            Error::Invalid(mut invalid) => {
-                invalid.field = format!("proxy[{i}].url");
-                Error::Invalid(invalid)
-            }
-            other => other,
-        })?;
-        let proxy = Proxy {
-            weight: self.weight,
-            tags: self.tags.clone(),
+/// The proxy of an entry, or as many as there are exits behind its address; none where something is wrong with it. `i`:
+/// its place, for errors.
+pub(crate) fn proxies(entry: &ProxyEntry, i: usize, errors: &mut Vec<BuildError>) -> Vec<Proxy> {
+    let name = format!("proxy[{i}].exits");
+    let exits = entry.exits.filter(|exits| {
+        let is_good = (1..=MAX_EXITS).contains(exits);
+        if !is_good {
+            errors.push(field(&name, exits, "1 to 10000"));
+        }
+        is_good
+    });
+    let proxy = match Proxy::from_url(&entry.url.0) {
+        Ok(proxy) => Proxy {
+            weight: entry.weight,
+            tags: entry.tags.clone(),
             ..proxy
-        };
-        let Some(exits) = self.exits else {
-            return Ok(vec![proxy]);
-        };
-        let name = format!("proxy[{i}].exits");
-        if !(1..=MAX_EXITS).contains(&exits) {
-            return Err(field(name, exits, "1 to 10000"));
+        },
+        // Of which entry, the library cannot know.
+        Err(Error::Invalid(invalid)) => {
+            let field = format!("proxy[{i}].url");
+            errors.push(Invalid { field, ..invalid }.into());
+            return Vec::new();
         }
-        if !proxy.has_sessions() {
+        Err(other) => {
+            errors.push(other.into());
+            return Vec::new();
+        }
+    };
+    if let Some(unknown) = proxy.unknown_placeholder() {
+        let accepted =
+            "a user name with no other placeholders than `{session}`, `{ttl_minutes}` and `{tags}`";
+        errors.push(field(format!("proxy[{i}].url"), unknown, accepted));
+        return Vec::new();
+    }
+    match exits {
+        None => vec![proxy],
+        Some(exits) if !proxy.has_sessions() => {
             let accepted = "left out, unless the user name or password holds `{session}`: without it all of \
                             them would be the same exit";
-            return Err(field(name, exits, accepted));
+            errors.push(field(name, exits, accepted));
+            Vec::new()
         }
-        Ok(proxy.exits(exits))
+        Some(exits) => proxy.exits(exits),
     }
 }

@@ -1,24 +1,15 @@
-//! `storage`: where sessions and breakers live.
+//! `storage`: the meaning of the field.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use remora_host::ProxyManagerBuilder;
-use remora_host::storage::{
-    Degrading, Durability, MemoryProxyStore, OnStorageError, Quota, RedbError, RedbOptions,
-    RedbStore, RedisOptions, RedisStorage,
-};
+use remora_config::{Secret, shown};
+use remora_host::storage::{Durability, OnStorageError, RedisOptions};
 use serde::Deserialize;
-use tokio::runtime::Handle;
 
-use super::build::{BuildError, field};
+use super::error::{BuildError, field};
 use super::file::File;
-use super::time::shown;
-use crate::store::Store;
 
 /// No server answers faster than that every time.
 const MIN_TIMEOUT: Duration = Duration::from_millis(10);
@@ -26,11 +17,11 @@ const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 /// The field as it stands in the file. Never shown: there may be a password in it.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct StorageField(String);
+pub(crate) struct StorageField(Secret);
 
 impl Default for StorageField {
     fn default() -> Self {
-        Self("memory".into())
+        Self(Secret("memory".into()))
     }
 }
 
@@ -58,11 +49,14 @@ impl From<OnError> for OnStorageError {
     }
 }
 
-/// What the field means.
+/// Where state lives.
 #[derive(Clone)]
-enum Place {
+pub(crate) enum StorageUrl {
+    /// In the process.
     Memory,
+    /// In a file.
     File(PathBuf, Durability),
+    /// On a server.
     Redis(RedisOptions),
 }
 
@@ -70,9 +64,13 @@ const ACCEPTED: &str = "memory, redb:PATH (or redb:PATH?durability=immediate), r
                         redis-cluster://…, rediss-cluster://…";
 
 impl StorageField {
+    fn text(&self) -> &str {
+        &self.0.0
+    }
+
     /// What kind of storage it is: all of it that may be shown.
     pub(super) fn kind(&self) -> &'static str {
-        let kind = self.0.split(':').next().unwrap_or_default();
+        let kind = self.text().split(':').next().unwrap_or_default();
         let kinds = [
             "memory",
             "redb",
@@ -89,12 +87,12 @@ impl StorageField {
 
     /// Whether state lives in the process.
     pub(super) fn is_memory(&self) -> bool {
-        self.0 == "memory"
+        self.text() == "memory"
     }
 
     /// Whether a server's address has a database that there can be, or none.
     fn has_database(&self) -> bool {
-        let address = self.0.split(['?', '#']).next().unwrap_or_default();
+        let address = self.text().split(['?', '#']).next().unwrap_or_default();
         let place = address.split_once("://").map_or("", |(_, place)| place);
         let database = place.split_once('/').map_or("", |(_, database)| database);
         let is_cluster = self.kind().ends_with("-cluster");
@@ -106,11 +104,11 @@ impl StorageField {
         }
     }
 
-    fn read(&self) -> Result<Place, BuildError> {
-        if self.0 == "memory" {
-            return Ok(Place::Memory);
+    fn read(&self) -> Result<StorageUrl, BuildError> {
+        if self.text() == "memory" {
+            return Ok(StorageUrl::Memory);
         }
-        if let Some(path) = self.0.strip_prefix("redb:") {
+        if let Some(path) = self.text().strip_prefix("redb:") {
             let (path, durability) = match path.split_once('?') {
                 None => (path, Durability::Relaxed),
                 Some((path, "durability=relaxed")) => (path, Durability::Relaxed),
@@ -129,10 +127,10 @@ impl StorageField {
             if path.is_empty() {
                 return Err(field("storage", "redb:", ACCEPTED));
             }
-            return Ok(Place::File(path.into(), durability));
+            return Ok(StorageUrl::File(path.into(), durability));
         }
-        if self.0.contains("://") && self.kind() != "…" {
-            let options = RedisOptions::parse(&self.0).map_err(|error| BuildError::Storage {
+        if self.text().contains("://") && self.kind() != "…" {
+            let options = RedisOptions::parse(self.text()).map_err(|error| BuildError::Storage {
                 reason: error.to_string(),
             });
             let options = options?;
@@ -143,14 +141,12 @@ impl StorageField {
                 let reason = reason.into();
                 return Err(BuildError::Storage { reason });
             }
-            return Ok(Place::Redis(options));
+            return Ok(StorageUrl::Redis(options));
         }
         // What is no address may still be a password.
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-        let scheme = self
-            .0
-            .split_once("://")
-            .map_or(self.0.as_str(), |(scheme, _)| scheme);
+        let text = self.text();
+        let scheme = text.split_once("://").map_or(text, |(scheme, _)| scheme);
         let shown = if scheme.chars().all(plain) && scheme.len() < 20 {
             scheme
         } else {
@@ -160,197 +156,73 @@ impl StorageField {
     }
 }
 
-impl File {
-    /// Says whether the storage can be meant so, without touching it, and forgets it.
-    ///
-    /// # Errors
-    ///
-    /// [`BuildError`] names the field.
-    pub(crate) fn check_storage(&mut self) -> Result<(), BuildError> {
-        self.storage()?;
-        self.storage = StorageField::default();
-        Ok(())
-    }
+/// The storage, as all pools of the file use it.
+#[derive(Clone)]
+pub(crate) struct Storage {
+    pub(crate) url: StorageUrl,
+    pub(crate) on_error: OnStorageError,
+    pub(crate) timeout: Option<Duration>,
+}
 
-    /// The storage as all pools of the file use it.
-    pub(crate) fn storage(&self) -> Result<StorageFields, BuildError> {
-        if let Some(timeout) = self.storage_timeout.filter(|t| *t < MIN_TIMEOUT) {
-            return Err(field("storage_timeout", shown(timeout), "at least 10ms"));
-        }
-        let place = self.storage.read()?;
-        if self.record.is_some() && !matches!(place, Place::Memory) {
-            let accepted =
-                "only with `storage = \"memory\"`: a replay begins with an empty storage";
-            return Err(field("record", "set", accepted));
-        }
-        Ok(StorageFields {
-            place,
-            on_error: self.on_storage_error,
-            timeout: self.storage_timeout,
-            files: Arc::default(),
-        })
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The address may hold a password.
+        f.debug_struct("Storage")
+            .field("on_error", &self.on_error)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
     }
 }
 
-/// Where state lives, of each pool apart.
-#[derive(Clone)]
-pub(crate) struct StorageFields {
-    place: Place,
-    on_error: OnError,
-    timeout: Option<Duration>,
-    /// The files that are open: one that a tenant has left may be taken up again before its last request is over.
-    files: Arc<Mutex<HashMap<PathBuf, Weak<RedbStore>>>>,
-}
-
-/// The open storage of one pool. Cheap to clone; clones are the same storage.
-#[derive(Clone)]
-pub(crate) struct OpenStorage {
-    medium: Medium,
-    timeout: Option<Duration>,
-    /// As its operator sees it.
-    pub(crate) store: Arc<Store>,
-}
-
-#[derive(Clone)]
-enum Medium {
-    Memory(Arc<MemoryProxyStore>),
-    File(Arc<RedbStore>),
-    Server(Arc<RedisStorage>),
-    OptionalServer(Arc<Degrading<RedisStorage>>),
-}
-
-impl StorageFields {
+impl Storage {
     /// In the process.
     pub(crate) fn memory() -> Self {
         Self {
-            place: Place::Memory,
-            on_error: OnError::default(),
+            url: StorageUrl::Memory,
+            on_error: OnStorageError::Refuse,
             timeout: None,
-            files: Arc::default(),
         }
     }
 
     /// Whether calls to it go over a network.
     pub(crate) fn is_remote(&self) -> bool {
-        matches!(self.place, Place::Redis(_))
-    }
-
-    /// The file, where it is one.
-    pub(super) fn path(&self) -> Option<&Path> {
-        match &self.place {
-            Place::File(path, _) => Some(path),
-            Place::Memory | Place::Redis(_) => None,
-        }
+        matches!(self.url, StorageUrl::Redis(_))
     }
 
     /// Whether it is gone with the process.
     pub(crate) fn is_memory(&self) -> bool {
-        matches!(self.place, Place::Memory)
+        matches!(self.url, StorageUrl::Memory)
     }
 
-    /// Opens the storage of a tenant, or that of the pool at the top.
-    pub(crate) fn open(&self, tenant: Option<&str>) -> Result<OpenStorage, BuildError> {
-        let failed = |reason: String| BuildError::Storage { reason };
-        let (medium, store) = match &self.place {
-            Place::Memory => {
-                let memory = match tenant {
-                    None => MemoryProxyStore::default(),
-                    Some(_) => MemoryProxyStore::compact(),
-                };
-                (Medium::Memory(Arc::new(memory)), Store::default())
-            }
-            Place::File(path, durability) => {
-                let options = RedbOptions {
-                    durability: *durability,
-                    on_storage_error: self.on_error.into(),
-                    ..RedbOptions::default()
-                };
-                let path = match tenant {
-                    None => path.clone(),
-                    Some(name) => tenant_file(path, name).map_err(|e| failed(e.to_string()))?,
-                };
-                let file = self
-                    .file(path, options)
-                    .map_err(|e| failed(e.to_string()))?;
-                (Medium::File(file.clone()), Store::file(file))
-            }
-            Place::Redis(options) => {
-                let mut options = options.clone();
-                if let Some(name) = tenant {
-                    options.prefix = format!("{}:{name}", options.prefix);
-                }
-                let redis = RedisStorage::open(options).map_err(|e| failed(e.to_string()))?;
-                let redis = Arc::new(redis);
-                let health = redis.health().clone();
-                if self.on_error == OnError::Refuse {
-                    (Medium::Server(redis), Store::server(health))
-                } else {
-                    let degrading = Arc::new(Degrading::new(redis, Handle::current()));
-                    let alone = degrading.health().clone();
-                    let store = Store::optional_server(health, alone);
-                    (Medium::OptionalServer(degrading), store)
-                }
-            }
-        };
-        Ok(OpenStorage {
-            medium,
-            timeout: self.timeout,
-            store: Arc::new(store),
-        })
-    }
-}
-
-impl StorageFields {
-    fn file(&self, path: PathBuf, options: RedbOptions) -> Result<Arc<RedbStore>, RedbError> {
-        let mut files = self.files.lock();
-        files.retain(|_, file| file.strong_count() > 0);
-        if let Some(file) = files.get(&path).and_then(Weak::upgrade) {
-            return Ok(file);
+    /// The file, where it is one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match &self.url {
+            StorageUrl::File(path, _) => Some(path),
+            StorageUrl::Memory | StorageUrl::Redis(_) => None,
         }
-        let file = Arc::new(RedbStore::open(&path, options)?);
-        files.insert(path, Arc::downgrade(&file));
-        Ok(file)
     }
 }
 
-/// `state.redb.tenants/NAME.redb` beside `state.redb`.
-fn tenant_file(path: &Path, name: &str) -> std::io::Result<PathBuf> {
-    let mut directory = path.as_os_str().to_owned();
-    directory.push(".tenants");
-    let directory = PathBuf::from(directory);
-    std::fs::create_dir_all(&directory)?;
-    Ok(directory.join(format!("{name}.redb")))
-}
-
-impl OpenStorage {
-    /// Hands it to a manager that is being built. `quota`: how many bytes it may keep, where that is counted here.
-    pub(crate) fn under(
-        &self,
-        builder: ProxyManagerBuilder,
-        quota: Option<u64>,
-    ) -> ProxyManagerBuilder {
-        let builder = match self.timeout {
-            Some(timeout) => builder.storage_timeout(timeout),
-            None => builder,
-        };
-        match (&self.medium, quota) {
-            // A record says how the manager's own empty storage was made.
-            (Medium::Memory(_), None) => builder,
-            (Medium::Memory(memory), Some(bytes)) => {
-                builder.storage(Arc::new(Quota::new(memory.clone(), bytes).counted()))
-            }
-            (Medium::File(file), quota) => {
-                let clock = remora_host::SystemClock::not_before(file.last_seen_ms());
-                let builder = builder.clock(Arc::new(clock));
-                match quota {
-                    None => builder.storage(file.clone()),
-                    Some(bytes) => {
-                        builder.storage(Arc::new(Quota::new(file.clone(), bytes).counted()))
-                    }
-                }
-            }
-            (Medium::Server(redis), _) => builder.remote_storage(redis.clone()),
-            (Medium::OptionalServer(redis), _) => builder.remote_storage(redis.clone()),
+impl File {
+    /// The storage; nothing of it is touched.
+    pub(super) fn check_storage(&self, errors: &mut Vec<BuildError>) -> Storage {
+        let timeout = self.storage_timeout.map(|timeout| timeout.0);
+        if let Some(timeout) = timeout.filter(|t| *t < MIN_TIMEOUT) {
+            errors.push(field("storage_timeout", shown(timeout), "at least 10ms"));
+        }
+        let url = self.storage.read().unwrap_or_else(|error| {
+            errors.push(error);
+            StorageUrl::Memory
+        });
+        if self.record.is_some() && !matches!(url, StorageUrl::Memory) {
+            let accepted =
+                "only with `storage = \"memory\"`: a replay begins with an empty storage";
+            errors.push(field("record", "set", accepted));
+        }
+        Storage {
+            url,
+            on_error: self.on_storage_error.into(),
+            timeout,
         }
     }
 }
@@ -369,7 +241,7 @@ mod tests {
             "s3cret@host is the redis",
             "redis:user:s3cret@host",
         ] {
-            let field = StorageField(text.into());
+            let field = StorageField(Secret(text.into()));
             let error = field.read().map(|_| ()).unwrap_err();
             assert!(
                 !format!("{error} {error:?} {field:?}").contains("s3cret"),
@@ -391,7 +263,7 @@ mod tests {
             ("redis://h:1/1/2", false),
             ("redis://user:12/s3cret@h", false),
         ] {
-            let read = StorageField(text.into()).read();
+            let read = StorageField(Secret(text.into())).read();
             assert_eq!(read.is_ok(), good, "{text}");
             if let Err(error) = read {
                 assert!(!error.to_string().contains("s3cret"), "{error}");
@@ -401,8 +273,8 @@ mod tests {
 
     #[test]
     fn a_file_says_how_durable_it_is() {
-        let read = |text: &str| match StorageField(text.into()).read() {
-            Ok(Place::File(path, durability)) => Some((path, durability)),
+        let read = |text: &str| match StorageField(Secret(text.into())).read() {
+            Ok(StorageUrl::File(path, durability)) => Some((path, durability)),
             _ => None,
         };
         let file = |durability| Some((PathBuf::from("a/b.redb"), durability));

@@ -1,23 +1,25 @@
 //! `[[tenant]]`, or a file of its own in the directory that `tenants` names.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io::{self, Read as _};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use remora_config::{Breaker, Outcome, ProxyEntry, Retry, Rotation, Sticky, Time, shown};
 use remora_host::Limits;
 use serde::Deserialize;
 
-use super::build::{BuildError, field};
-use super::file::{Breaker, File, ProxyEntry, Rotation, Sticky};
-use super::pool::PoolFields;
-use super::serving::{OutcomeFields, RetryFields, User};
-use super::time::{shown, some_time};
+use super::error::{BuildError, ConfigError, field};
+use super::file::File;
+use super::listener::User;
+use super::parse;
+use super::pool::{Pool, PoolFields};
+use super::source::Source;
 use super::users::{Passwords, secrets};
-use super::{ConfigError, parse};
 use crate::password::Secret;
-use crate::tenants::Caps;
 
 /// The largest file of a tenant.
 const MAX_FILE: u64 = 1 << 20;
@@ -34,7 +36,7 @@ const CONCURRENT_REQUESTS: usize = 1_000;
 /// The fields of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TenantFields {
+pub(crate) struct TenantFields {
     pub(crate) name: Option<String>,
     pub(crate) plugin: Option<PathBuf>,
     #[serde(default)]
@@ -44,9 +46,9 @@ pub struct TenantFields {
     #[serde(default)]
     pub(crate) breaker: Breaker,
     #[serde(default)]
-    pub(crate) retry: RetryFields,
+    pub(crate) retry: Retry,
     #[serde(default)]
-    pub(crate) outcome: OutcomeFields,
+    pub(crate) outcome: Outcome,
     #[serde(default)]
     pub(crate) limits: TenantLimitFields,
     #[serde(default)]
@@ -58,31 +60,95 @@ pub struct TenantFields {
 /// `[tenant.limits]`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TenantLimitFields {
+pub(crate) struct TenantLimitFields {
     pub(crate) memory_bytes: Option<usize>,
-    #[serde(default, deserialize_with = "some_time")]
-    pub(crate) call_timeout: Option<Duration>,
+    pub(crate) call_timeout: Option<Time>,
     pub(crate) processor_percent: Option<u32>,
     pub(crate) storage_bytes: Option<u64>,
     pub(crate) concurrent_requests: Option<usize>,
     pub(crate) requests_per_second: Option<u32>,
 }
 
-impl TenantFields {
+/// Limits of a tenant's requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Caps {
+    /// Requests in flight, open tunnels among them.
+    pub(crate) concurrent: usize,
+    /// Requests that begin in a second; so many at once, too.
+    pub(crate) per_second: Option<NonZeroU32>,
+}
+
+/// A checked tenant.
+pub(crate) struct TenantConfig {
+    /// The fields as read.
+    fields: TenantFields,
+    /// The errors of its file: then it cannot be made, though its users are known.
+    errors: Option<String>,
     /// Its pool.
-    pub(crate) fn pool(&self) -> PoolFields<'_> {
-        PoolFields {
-            sticky: &self.sticky,
-            rotation: &self.rotation,
-            breaker: &self.breaker,
-            retry: &self.retry,
-            outcome: &self.outcome,
-            proxy: &self.proxy,
+    pub(crate) pool: Pool,
+    /// Its users.
+    pub(crate) secrets: HashMap<String, Secret>,
+    /// Limits of its requests.
+    pub(crate) caps: Caps,
+    /// Limits of its plugin.
+    pub(crate) plugin_limits: Limits,
+    /// Bytes that it may keep in the storage.
+    pub(crate) storage_bytes: u64,
+}
+
+impl fmt::Debug for TenantConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fields.fmt(f)
+    }
+}
+
+impl PartialEq for TenantConfig {
+    /// Everything else follows from the fields.
+    fn eq(&self, other: &Self) -> bool {
+        self.fields == other.fields
+    }
+}
+
+impl TenantConfig {
+    /// Whether it can be made.
+    pub(crate) fn sound(&self) -> Result<(), BuildError> {
+        match &self.errors {
+            None => Ok(()),
+            Some(errors) => Err(BuildError::Tenant(errors.clone())),
         }
     }
 
-    /// What its plugin may use: little, where it is one of its own.
-    pub(crate) fn plugin_limits(&self) -> Result<Limits, BuildError> {
+    /// The names of its users, in the order of its file.
+    pub(crate) fn users(&self) -> impl Iterator<Item = &String> {
+        self.fields.user.iter().map(|user| &user.name)
+    }
+
+    /// How many `[[proxy]]` entries it has.
+    pub(crate) fn proxy_entries(&self) -> usize {
+        self.fields.proxy.len()
+    }
+
+    /// A plugin of its own.
+    pub(crate) fn plugin(&self) -> Option<&Path> {
+        self.fields.plugin.as_deref()
+    }
+}
+
+impl TenantFields {
+    pub(super) fn check(&self, errors: &mut Vec<BuildError>) -> TenantConfig {
+        TenantConfig {
+            pool: PoolFields::from(self).check(errors),
+            secrets: self.secrets(errors),
+            caps: self.caps(errors),
+            plugin_limits: self.plugin_limits(errors),
+            storage_bytes: self.storage_bytes(errors),
+            fields: self.clone(),
+            errors: None,
+        }
+    }
+
+    /// Limits of its plugin: tight where it is one of its own.
+    fn plugin_limits(&self, errors: &mut Vec<BuildError>) -> Limits {
         let default = match self.plugin {
             Some(_) => Limits::untrusted(),
             None => Limits::default(),
@@ -90,67 +156,70 @@ impl TenantFields {
         let own = self.limits;
         let limits = Limits {
             memory: own.memory_bytes.unwrap_or(default.memory),
-            call_timeout: own.call_timeout.unwrap_or(default.call_timeout),
+            call_timeout: own.call_timeout.map_or(default.call_timeout, |time| time.0),
             processor_percent: own.processor_percent.or(default.processor_percent),
             ..default
         };
         if !(2 << 20..=1 << 30).contains(&limits.memory) {
             let name = "limits.memory_bytes";
-            return Err(field(name, limits.memory, "2097152 to 1073741824"));
+            errors.push(field(name, limits.memory, "2097152 to 1073741824"));
         }
         let call = limits.call_timeout;
         if !(Duration::from_millis(10)..=Duration::from_secs(60)).contains(&call) {
-            return Err(field("limits.call_timeout", shown(call), "10ms to 60s"));
+            errors.push(field("limits.call_timeout", shown(call), "10ms to 60s"));
         }
         if let Some(percent) = limits
             .processor_percent
             .filter(|p| !(1..=1_000).contains(p))
         {
-            return Err(field("limits.processor_percent", percent, "1 to 1000"));
+            errors.push(field("limits.processor_percent", percent, "1 to 1000"));
         }
-        Ok(limits)
+        limits
     }
 
-    /// What it may keep in the storage.
-    pub(crate) fn storage_bytes(&self) -> Result<u64, BuildError> {
+    /// Bytes that it may keep in the storage.
+    fn storage_bytes(&self, errors: &mut Vec<BuildError>) -> u64 {
         let bytes = self.limits.storage_bytes.unwrap_or(STORAGE_BYTES);
         if !(64 << 10..=1 << 40).contains(&bytes) {
             let accepted = "65536 to 1099511627776";
-            return Err(field("limits.storage_bytes", bytes, accepted));
+            errors.push(field("limits.storage_bytes", bytes, accepted));
         }
-        Ok(bytes)
+        bytes
     }
 
-    /// What it may ask for.
-    pub(crate) fn caps(&self) -> Result<Caps, BuildError> {
+    /// Limits of its requests.
+    fn caps(&self, errors: &mut Vec<BuildError>) -> Caps {
         let concurrent = self.limits.concurrent_requests;
         let concurrent = concurrent.unwrap_or(CONCURRENT_REQUESTS);
         if !(1..=1_000_000).contains(&concurrent) {
             let name = "limits.concurrent_requests";
-            return Err(field(name, concurrent, "1 to 1000000"));
+            errors.push(field(name, concurrent, "1 to 1000000"));
         }
-        let per_second = match self.limits.requests_per_second {
-            None => None,
-            Some(n) => {
-                let rate = NonZeroU32::new(n).filter(|n| n.get() <= 1_000_000);
-                let name = "limits.requests_per_second";
-                Some(rate.ok_or_else(|| field(name, n, "1 to 1000000"))?)
-            }
-        };
-        Ok(Caps {
+        let per_second = self.limits.requests_per_second;
+        let rate = per_second.and_then(NonZeroU32::new);
+        let rate = rate.filter(|rate| rate.get() <= 1_000_000);
+        if let (Some(n), None) = (per_second, rate) {
+            errors.push(field("limits.requests_per_second", n, "1 to 1000000"));
+        }
+        Caps {
             concurrent,
-            per_second,
-        })
+            per_second: rate,
+        }
     }
 
-    /// Its users.
-    pub(crate) fn secrets(&self) -> Result<HashMap<String, Secret>, BuildError> {
+    /// Its users; none if one of them has an error.
+    fn secrets(&self, errors: &mut Vec<BuildError>) -> HashMap<String, Secret> {
+        let before = errors.len();
         if self.user.is_empty() {
             let accepted = "at least one [[user]] with a `name` and a `password_hash`: it is by its users that a \
                             tenant is known";
-            return Err(field("user", "not set", accepted));
+            errors.push(field("user", "not set", accepted));
         }
-        secrets(&self.user, Passwords::Hashed)
+        let secrets = secrets(&self.user, Passwords::Hashed, errors);
+        match errors.len() == before {
+            true => secrets,
+            false => HashMap::new(),
+        }
     }
 }
 
@@ -188,22 +257,38 @@ fn read_text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Reads the file of the tenant `name`.
-pub(crate) fn read_tenant(path: &Path, name: &str) -> Result<TenantFields, ConfigError> {
+/// Reads the file of the tenant `name`, and checks all of it.
+pub(crate) fn read_tenant(path: &Path, name: &str) -> Result<TenantConfig, ConfigError> {
     let place = path.display().to_string();
-    let text = read_text(path).map_err(|error| ConfigError::Read {
-        path: place.clone(),
-        error,
-    })?;
-    let fields: TenantFields = parse::parse(&place, &text)?;
-    if let Some(other) = fields.name.as_ref().filter(|other| *other != name) {
-        let accepted = "left out, or the name of the file without `.toml`";
-        return Err(ConfigError::Build {
-            path: place,
-            error: field("name", other, accepted),
-        });
+    let text = match read_text(path) {
+        Ok(text) => text,
+        Err(error) => return Err(ConfigError::Read { path: place, error }),
+    };
+    let source = Source { path: place, text };
+    let mut parsed = parse::parse::<TenantFields>(&source);
+    let sound = parsed.problems.is_empty();
+    let mut errors = Vec::new();
+    let tenant = parsed.fields.take().map(|fields| {
+        if let Some(other) = fields.name.as_ref().filter(|other| *other != name) {
+            let accepted = "left out, or the name of the file without `.toml`";
+            errors.push(field("name", other, accepted));
+        }
+        fields.check(&mut errors)
+    });
+    let is_named = errors.first().is_none_or(|error| error.place() != "name");
+    let problems = parsed.problems(&source, errors);
+    let invalid = |problems| ConfigError::Invalid {
+        path: source.path,
+        problems,
+    };
+    match tenant {
+        Some(tenant) if problems.is_empty() => Ok(tenant),
+        Some(tenant) if sound && is_named => Ok(TenantConfig {
+            errors: Some(invalid(problems).to_string()),
+            ..tenant
+        }),
+        _ => Err(invalid(problems)),
     }
-    Ok(fields)
 }
 
 impl File {
@@ -217,55 +302,58 @@ impl File {
         !self.has_tenants() || !self.proxy.is_empty()
     }
 
-    /// The tenants of the file itself, by name.
-    pub(crate) fn own_tenants(&self) -> Result<Vec<(String, TenantFields)>, BuildError> {
-        let mut tenants: Vec<(String, TenantFields)> = Vec::new();
+    /// The tenants of the file itself, by name. Errors inside of one go to `problems`, with its place and name.
+    pub(super) fn check_own_tenants(
+        &self,
+        errors: &mut Vec<BuildError>,
+        problems: &mut dyn FnMut(usize, &str, Vec<BuildError>),
+    ) -> Vec<(String, Arc<TenantConfig>)> {
+        let mut tenants: Vec<(String, Arc<TenantConfig>)> = Vec::new();
         for (i, fields) in self.tenant.iter().enumerate() {
             let at = format!("tenant[{i}].name");
             let Some(name) = &fields.name else {
-                return Err(field(at, "not set", "the name of the tenant"));
+                errors.push(field(at, "not set", "the name of the tenant"));
+                continue;
             };
-            check_name(name).map_err(|error| error.at(at.clone()))?;
-            if tenants.iter().any(|(other, _)| other == name) {
-                return Err(field(at, name, "each name once"));
+            if let Err(error) = check_name(name) {
+                errors.push(error.at(at));
+            } else if tenants.iter().any(|(other, _)| other == name) {
+                errors.push(field(at, name, "each name once"));
             }
-            tenants.push((name.clone(), fields.clone()));
+            let mut own = Vec::new();
+            tenants.push((name.clone(), Arc::new(fields.check(&mut own))));
+            problems(i, name, own);
         }
-        Ok(tenants)
+        tenants
     }
 
-    /// What tenants make impossible, and what they need.
-    pub(crate) fn check_tenants(&self) -> Result<(), BuildError> {
-        if !(1..=10_000).contains(&self.limits.max_tenants) {
-            let accepted = "1 to 10000";
-            return Err(field(
-                "limits.max_tenants",
-                self.limits.max_tenants,
-                accepted,
-            ));
+    /// Fields that tenants exclude, and fields that they need.
+    pub(super) fn check_tenants(&self, errors: &mut Vec<BuildError>) {
+        let most = self.limits.max_tenants;
+        if !(1..=10_000).contains(&most) {
+            errors.push(field("limits.max_tenants", most, "1 to 10000"));
         }
         if !self.has_tenants() {
-            return Ok(());
+            return;
         }
         if let Some(directory) = self.tenants.as_ref().filter(|_| !self.tenant.is_empty()) {
             let accepted = "left out where there is a [[tenant]]: tenants stand in one place";
-            return Err(field("tenants", directory.display(), accepted));
+            errors.push(field("tenants", directory.display(), accepted));
         }
         if self.has_own_pool() && self.user.is_empty() {
             let accepted = "at least one [[user]], or no [[proxy]]: beside tenants, the pool at the top is for the \
                             users at the top";
-            return Err(field("user", "not set", accepted));
+            errors.push(field("user", "not set", accepted));
         }
         if let Some(user) = self.user.first().filter(|_| !self.has_own_pool()) {
             let accepted =
                 "left out where there is no [[proxy]]: a tenant's users stand in its own table";
-            return Err(field("user[0].name", &user.name, accepted));
+            errors.push(field("user[0].name", &user.name, accepted));
         }
         if let Some(record) = self.record.as_ref().filter(|_| !self.has_own_pool()) {
             let accepted = "left out where there is no [[proxy]]: tenants are not recorded";
-            return Err(field("record", record.display(), accepted));
+            errors.push(field("record", record.display(), accepted));
         }
-        Ok(())
     }
 }
 

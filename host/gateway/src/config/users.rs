@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::build::{BuildError, field};
-use super::serving::User;
+use super::error::{BuildError, field};
+use super::listener::User;
 use crate::client;
 use crate::password::{Hashed, MostCost, Secret};
 
 /// How the password of a user may stand in a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Passwords {
+pub(super) enum Passwords {
     /// As it is, or as a hash.
     Any,
     /// As a hash: a tenant's file may pass through many hands.
@@ -17,29 +17,33 @@ pub(crate) enum Passwords {
 }
 
 /// Every user's name and secret; no name twice.
-pub(crate) fn secrets(
+pub(super) fn secrets(
     users: &[User],
     passwords: Passwords,
-) -> Result<HashMap<String, Secret>, BuildError> {
+    errors: &mut Vec<BuildError>,
+) -> HashMap<String, Secret> {
     let mut secrets = HashMap::new();
     for (i, user) in users.iter().enumerate() {
-        let name = format!("user[{i}].name");
+        let name = at(i, "name");
         let plain = |b: u8| b.is_ascii_graphic() && !b":/".contains(&b);
         if !(1..=64).contains(&user.name.len()) || !user.name.bytes().all(plain) {
             let accepted = "1 to 64 bytes of printable ASCII without spaces, `:` and `/`";
-            return Err(field(name, &user.name, accepted));
-        }
-        if client::splits(&user.name) {
+            errors.push(field(&name, &user.name, accepted));
+        } else if client::splits(&user.name) {
             let accepted = "a name without `-session-`, `-sessid-`, `-sesstime-` and `-tag-`: what stands \
                             behind them is not a part of it";
-            return Err(field(name, &user.name, accepted));
+            errors.push(field(&name, &user.name, accepted));
         }
-        let secret = secret(user, i, passwords)?;
-        if secrets.insert(user.name.clone(), secret).is_some() {
-            return Err(field(name, &user.name, "each name once"));
+        match secret(user, i, passwords) {
+            Err(error) => errors.push(error),
+            Ok(secret) => {
+                if secrets.insert(user.name.clone(), secret).is_some() {
+                    errors.push(field(name, &user.name, "each name once"));
+                }
+            }
         }
     }
-    Ok(secrets)
+    secrets
 }
 
 fn secret(user: &User, i: usize, passwords: Passwords) -> Result<Secret, BuildError> {
@@ -57,7 +61,7 @@ fn secret(user: &User, i: usize, passwords: Passwords) -> Result<Secret, BuildEr
                      MiB, 4 passes and 4 lanes, with a salt of at least 8 bytes",
                 ),
             };
-            let hashed = Hashed::read(hash, most);
+            let hashed = Hashed::read(&hash.0, most);
             let hashed = hashed.ok_or_else(|| field(at(i, "password_hash"), "…", accepted))?;
             Ok(Secret::Hashed(hashed))
         }
@@ -67,10 +71,10 @@ fn secret(user: &User, i: usize, passwords: Passwords) -> Result<Secret, BuildEr
             Err(field(at(i, "password"), "…", accepted))
         }
         // One that a variable left empty would let in everybody who knows a name.
-        (Some(password), None) if password.is_empty() => {
+        (Some(password), None) if password.0.is_empty() => {
             Err(field(at(i, "password"), "empty", "at least a character"))
         }
-        (Some(password), None) => Ok(Secret::Plain(password.clone())),
+        (Some(password), None) => Ok(Secret::Plain(password.0.clone())),
         (Some(_), Some(_)) => {
             let accepted = "left out where there is a `password`";
             Err(field(at(i, "password_hash"), "…", accepted))

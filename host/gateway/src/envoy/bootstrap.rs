@@ -10,7 +10,7 @@ use super::{cluster, listener};
 use crate::config::BuildError;
 
 pub(super) fn bootstrap(plan: &Plan<'_>, place: &Place) -> Result<Value, BuildError> {
-    let (_, admin) = plan.file.envoy_addresses()?;
+    let admin = plan.config.addresses.admin;
     let mut bootstrap = json!({
         "node": {"id": NAME, "cluster": NAME},
         "stats_config": {"stats_tags": tags()},

@@ -19,11 +19,10 @@ const STRIPPED: [&str; 8] = [
 ];
 
 pub(super) fn cluster(plan: &Plan<'_>, place: &Place) -> Value {
-    let file = plan.file;
-    let most = file.limits.max_connections();
+    let most = plan.config.limits.max_connections;
     let mut cluster = json!({
         "name": NAME,
-        "connect_timeout": super::bootstrap::seconds(file.timeouts.connect),
+        "connect_timeout": super::bootstrap::seconds(plan.config.timeouts.connect),
         "load_balancing_policy": {"policies": [steering()]},
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         // The breakers are the filter's. These only guard Envoy itself.

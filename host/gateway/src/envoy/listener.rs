@@ -9,7 +9,7 @@ use super::{filter, routes};
 use crate::config::BuildError;
 
 pub(super) fn listener(plan: &Plan<'_>, place: &Place) -> Result<Value, BuildError> {
-    let (listen, _) = plan.file.envoy_addresses()?;
+    let listen = plan.config.addresses.listen;
     Ok(json!({
         "name": "clients",
         "address": {"socket_address": {
@@ -24,7 +24,7 @@ pub(super) fn listener(plan: &Plan<'_>, place: &Place) -> Result<Value, BuildErr
 }
 
 fn manager(plan: &Plan<'_>, place: &Place) -> Value {
-    let (timeouts, limits) = (plan.file.timeouts, plan.file.limits);
+    let (timeouts, limits) = (plan.config.timeouts, plan.config.limits);
     json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "clients",
@@ -39,7 +39,7 @@ fn manager(plan: &Plan<'_>, place: &Place) -> Value {
         "generate_request_id": false,
         "server_header_transformation": "PASS_THROUGH",
         "stream_idle_timeout": seconds(timeouts.idle),
-        "request_headers_timeout": seconds(timeouts.client),
+        "request_headers_timeout": seconds(limits.client),
         "max_request_headers_kb": limits.max_header_bytes.div_ceil(1_024),
         "http_filters": [
             credentials(),

@@ -26,7 +26,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::config::{BuildError, File};
+use crate::config::{BuildError, Config};
 use crate::stdout::Failure;
 use plan::Place;
 
@@ -38,20 +38,18 @@ const FILTER: &[u8] = remora_artifacts::ENVOY_FILTER;
 const FILTER_WITH_SITES: &[u8] = remora_artifacts::ENVOY_FILTER_WITH_SITES;
 
 impl<'a> Plan<'a> {
-    /// Reads what the file says about Envoy. Names of proxies are resolved now.
+    /// The plan of a configuration that was checked for Envoy. Names of proxies are resolved now.
     ///
     /// # Errors
     ///
-    /// [`BuildError`] names the first value that Envoy cannot do.
-    pub fn new(file: &'a File) -> Result<Self, BuildError> {
-        file.check_for_envoy()?;
-        file.envoy_addresses()?;
-        let statuses = file.pool().settings(file.timeouts()?)?.statuses;
-        let pool = pool::read(file)?;
+    /// [`BuildError`] is the first proxy that Envoy cannot use.
+    pub fn new(config: &'a Config) -> Result<Self, BuildError> {
+        let pool = config.pool.as_ref().ok_or(BuildError::NoProxy)?;
         Ok(Self {
-            file,
-            pool,
-            statuses,
+            config,
+            pool: pool::read(config)?,
+            statuses: pool.statuses.clone(),
+            attempts: pool.retry.attempts,
         })
     }
 
@@ -66,7 +64,7 @@ impl<'a> Plan<'a> {
 
     /// The module that the configuration wants.
     pub fn module(&self) -> &'static [u8] {
-        match self.file.sticky.scope {
+        match self.config.file.sticky.scope {
             remora_host::Scope::Site => FILTER_WITH_SITES,
             _ => FILTER,
         }

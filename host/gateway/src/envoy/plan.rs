@@ -5,19 +5,21 @@ use std::path::PathBuf;
 use remora_http::StatusClassifier;
 
 use super::pool::Upstream;
-use crate::config::File;
+use crate::config::Config;
 
 /// The request header between the filter and the load balancing policy.
 pub(super) const STEERING: &str = "x-remora-upstream";
 /// The name of the cluster, of the filter and of the VM.
 pub(super) const NAME: &str = "remora";
 
-/// Input of the generator: the file, its proxies as Envoy sees them, the meaning of statuses.
+/// Input of the generator: the configuration, its proxies as Envoy sees them, the meaning of statuses.
 #[derive(Debug)]
 pub struct Plan<'a> {
-    pub(super) file: &'a File,
+    pub(super) config: &'a Config,
     pub(super) pool: Vec<Upstream>,
     pub(super) statuses: StatusClassifier,
+    /// Through how many more proxies a request may go.
+    pub(super) attempts: u32,
 }
 
 /// Output of the generator: one document, or a directory of files.

@@ -9,7 +9,7 @@ use remora_host::{Proxy, ProxyType};
 use url::Url;
 use uuid::Uuid;
 
-use crate::config::{BuildError, File, field};
+use crate::config::{BuildError, Config, field, proxies};
 
 /// A proxy, taken apart: what the filter may know, and what only the cluster may.
 #[derive(Clone)]
@@ -42,30 +42,26 @@ const SYSTEM_ROOTS: [&str; 3] = [
 ];
 
 /// The file with the certificates that `https://` proxies are checked against: Envoy takes one.
-pub(super) fn roots(file: &File) -> Option<PathBuf> {
-    let own = file.tls.ca.clone();
+pub(super) fn roots(config: &Config) -> Option<PathBuf> {
+    let own = config.tls_ca().cloned();
     own.or_else(|| {
         let mut known = SYSTEM_ROOTS.iter().map(PathBuf::from);
         known.find(|path| path.exists())
     })
 }
 
-pub(super) fn read(file: &File) -> Result<Vec<Upstream>, BuildError> {
-    if file.proxy.is_empty() {
-        return Err(BuildError::NoProxy);
-    }
-    // Also says which of them is there twice.
-    file.pool().proxies()?;
-    let mut pool: Vec<Upstream> = Vec::with_capacity(file.proxy.len());
-    for (i, entry) in file.proxy.iter().enumerate() {
+pub(super) fn read(config: &Config) -> Result<Vec<Upstream>, BuildError> {
+    let entries = &config.file.proxy;
+    let mut pool: Vec<Upstream> = Vec::with_capacity(entries.len());
+    for (i, entry) in entries.iter().enumerate() {
         if let Some(exits) = entry.exits {
             let accepted = "left out: Envoy's credentials are the same for every request, so there is one exit \
                             behind an address";
             return Err(field(format!("proxy[{i}].exits"), exits, accepted));
         }
-        for proxy in entry.read(i)? {
+        for proxy in proxies(entry, i, &mut Vec::new()) {
             let upstream = Upstream::new(i, &proxy)?;
-            if upstream.tls && roots(file).is_none() {
+            if upstream.tls && roots(config).is_none() {
                 let accepted = "an http:// proxy, or a file of trusted certificates in `tls.ca`: this system has none";
                 return Err(field(format!("proxy[{i}].url"), upstream.url, accepted));
             }

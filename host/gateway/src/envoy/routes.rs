@@ -6,11 +6,10 @@ use serde_json::{Value, json};
 
 use super::bootstrap::seconds;
 use super::plan::{NAME, Plan};
-use crate::attempt::Retry;
 
 /// A host of its own for each override: there statuses mean something else. Envoy finds the most specific one, too.
 pub(super) fn hosts(plan: &Plan<'_>) -> Vec<Value> {
-    let overrides = plan.file.outcome.overrides.iter().map(|over| {
+    let overrides = plan.config.file.outcome.overrides.iter().map(|over| {
         let pattern = over.pattern.to_ascii_lowercase();
         host(plan, &pattern, &pattern.replacen('*', "any-host", 1))
     });
@@ -27,7 +26,7 @@ fn host(plan: &Plan<'_>, pattern: &str, example: &str) -> Value {
     let refused = |status: &u16| statuses.refused_connect(example, *status) == Outcome::Failure;
     let failures: Vec<u16> = (200..600).filter(failed).collect();
     let refusals: Vec<u16> = (300..600).filter(refused).collect();
-    let timeouts = plan.file.timeouts;
+    let timeouts = plan.config.timeouts;
     let mut tunnels = route(plan, &refusals);
     // Envoy has no limit for the answer to CONNECT: that one is the filter's.
     tunnels["upgrade_configs"] = json!([{"upgrade_type": "CONNECT"}]);
@@ -52,10 +51,9 @@ fn host(plan: &Plan<'_>, pattern: &str, example: &str) -> Value {
 
 /// `again`: the statuses after which the next proxy is asked; none where what has been sent must not be sent again.
 fn route(plan: &Plan<'_>, again: &[u16]) -> Value {
-    let attempts = plan.file.retry.attempts;
     let mut retry = json!({
         "retry_on": "connect-failure,reset-before-request",
-        "num_retries": attempts.unwrap_or(Retry::default().attempts),
+        "num_retries": plan.attempts,
     });
     if !again.is_empty() {
         retry["retry_on"] = "connect-failure,reset,retriable-status-codes".into();

@@ -73,7 +73,7 @@ fn by_address(plan: &Plan<'_>, ip: &str) -> Option<Value> {
 }
 
 fn tls(plan: &Plan<'_>) -> Option<Value> {
-    let roots = super::pool::roots(plan.file)?;
+    let roots = super::pool::roots(plan.config)?;
     Some(json!({
         "name": "envoy.transport_sockets.tls",
         "typed_config": {

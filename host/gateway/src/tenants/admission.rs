@@ -9,14 +9,7 @@ use std::time::Duration;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
-/// What a tenant may ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Caps {
-    /// Requests in flight, open tunnels among them.
-    pub(crate) concurrent: usize,
-    /// Requests that begin in a second; so many at once, too.
-    pub(crate) per_second: Option<NonZeroU32>,
-}
+use crate::config::Caps;
 
 /// Lets requests in, or not.
 pub(crate) struct Admission {

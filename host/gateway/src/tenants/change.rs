@@ -11,8 +11,7 @@ use super::Tenants;
 use super::directory::{Directory, Top};
 use super::maker::{Maker, Prepared, forget_proxies};
 use super::tenant::Tenant;
-use crate::config::{BuildError, TenantFields};
-use crate::gateway::Timeouts;
+use crate::config::{BuildError, TenantConfig, Timeouts};
 use crate::password::{Secret, remember};
 
 /// The pause before a tenant is made once more.
@@ -23,7 +22,7 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 pub(crate) struct Wanted {
     pub(crate) name: String,
     /// Its fields, or why there are none.
-    pub(crate) fields: Result<Arc<TenantFields>, String>,
+    pub(crate) fields: Result<Arc<TenantConfig>, String>,
 }
 
 /// What only one changes at a time.
@@ -32,14 +31,14 @@ pub(super) struct Changing {
     /// The same for all.
     pub(super) timeouts: Timeouts,
     /// What the tenants are to be that are being made on the side.
-    pub(super) making: HashMap<String, Arc<TenantFields>>,
+    pub(super) making: HashMap<String, Arc<TenantConfig>>,
     /// Whom a task makes on the side: nobody else touches them, but to remove them.
     pub(super) busy: HashSet<String>,
 }
 
 /// A tenant that is to be made on the side.
 struct Task {
-    fields: Arc<TenantFields>,
+    fields: Arc<TenantConfig>,
     timeouts: Timeouts,
     /// The one that it follows.
     old: Option<Arc<Tenant>>,
@@ -57,9 +56,9 @@ impl Task {
 }
 
 /// The users that a tenant has and is not to have any more.
-fn given_away<'a>(old: &'a Tenant, fields: &'a TenantFields) -> impl Iterator<Item = &'a String> {
+fn given_away<'a>(old: &'a Tenant, fields: &'a TenantConfig) -> impl Iterator<Item = &'a String> {
     let had = old.made.iter().flat_map(|made| made.secrets.keys());
-    had.filter(|had| fields.user.iter().all(|user| user.name != **had))
+    had.filter(|had| !fields.secrets.contains_key(*had))
 }
 
 /// Whose each user of a tenant is: who has it keeps it, until it was changed so that it is another one's.
@@ -89,7 +88,7 @@ fn heirs(before: &Directory, wanted: &[Wanted]) -> HashMap<String, String> {
     for Wanted { name, fields } in wanted {
         let old = before.tenants.get(name);
         let users: Vec<&str> = match (fields, old.and_then(|old| old.made.as_ref())) {
-            (Ok(fields), _) => fields.user.iter().map(|user| &*user.name).collect(),
+            (Ok(fields), _) => fields.users().map(|user| &**user).collect(),
             (Err(_), Some(made)) => made.secrets.keys().map(|user| &**user).collect(),
             (Err(_), None) => vec![name],
         };
@@ -138,15 +137,16 @@ impl Tenants {
                 // Also one whose plugin is to go: it could still keep everybody waiting.
                 Ok(fields)
                     if is_busy
-                        || fields.plugin.is_some()
+                        || fields.plugin().is_some()
                         || old.is_some_and(|old| old.plugin().is_some()) =>
                 {
                     next.stay(&name, old);
                     if let Some(trouble) = before.troubles.get(&name) {
                         next.troubles.insert(name.clone(), trouble.clone());
                     }
-                    // What is wrong with them is said when it is made.
-                    if let (None, Ok(secrets)) = (old, fields.secrets()) {
+                    // An error among its users is reported when it is made.
+                    if old.is_none() && !fields.secrets.is_empty() {
+                        let secrets = fields.secrets.clone();
                         next.announce(&name, secrets.clone(), &before);
                         absent.push((name.clone(), secrets));
                     }
@@ -309,7 +309,7 @@ impl Tenants {
             tenant.gateway().set_timeouts(changing.timeouts);
         }
         // What a plugin says against its configuration is its tenant's trouble, like a plugin that is none.
-        let is_plugins = task.fields.plugin.is_some() && matches!(made, Err(BuildError::Host(_)));
+        let is_plugins = task.fields.plugin().is_some() && matches!(made, Err(BuildError::Host(_)));
         // Whatever is wanted now: this is what the pool is, and the next change has to know.
         let new = next.take(name, made, before.tenants.get(name));
         if is_plugins {
@@ -412,7 +412,7 @@ impl Directory {
     }
 
     /// Whether there can be such a tenant beside the others.
-    fn check(&self, name: &str, fields: &TenantFields, most: usize) -> Result<(), String> {
+    fn check(&self, name: &str, fields: &TenantConfig, most: usize) -> Result<(), String> {
         if !self.tenants.contains_key(name) && self.tenants.len() >= most {
             return Err(format!(
                 "there is no room for another tenant: `limits.max_tenants` is {most}"
@@ -433,7 +433,7 @@ impl Directory {
                 if let (Some(made), Some(known)) = (&mut tenant.made, self.absent.get(name)) {
                     remember(&mut made.secrets, known);
                 }
-                let proxies = tenant.made.as_ref().map(|made| made.fields.proxy.len());
+                let proxies = tenant.made.as_ref().map(|made| made.fields.proxy_entries());
                 let tenant = Arc::new(tenant);
                 self.add(name, &tenant);
                 self.broken.remove(name);

@@ -7,7 +7,7 @@ use hyper::header::HeaderName;
 
 use super::tenant::Tenant;
 use crate::client::Clients;
-use crate::config::TenantFields;
+use crate::config::TenantConfig;
 use crate::password::{Secret, remember};
 
 /// Whose a client is.
@@ -156,8 +156,8 @@ impl Directory {
     }
 
     /// Whether each of these users can be this tenant's.
-    pub(super) fn check_users(&self, name: &str, fields: &TenantFields) -> Result<(), String> {
-        for user in fields.user.iter().map(|user| &user.name) {
+    pub(super) fn check_users(&self, name: &str, fields: &TenantConfig) -> Result<(), String> {
+        for user in fields.users() {
             if let Some(whose) = self.whose(name, user) {
                 return Err(format!(
                     "`user.name` is `{user}`; accepted: a name that is nobody else's, and {whose}"

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use remora_host::{
-    CodeCache, Compiler, Error, Plugin, PluginError, Proxy, ProxyConfig, ProxyManager, Runtime,
-    RuntimeConfig, Scope,
+    CodeCache, Compiler, Error, Plugin, PluginError, Proxy, ProxyManager, Runtime, RuntimeConfig,
+    Scope,
 };
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
@@ -22,11 +22,11 @@ use super::admission::Admission;
 use super::stamp::Stamp;
 use super::tenant::{Made, Tenant};
 use super::threads::PluginThreads;
-use crate::config::{
-    BuildError, File, OpenStorage, StorageFields, TenantFields, field, own_plugin,
-};
-use crate::gateway::{Gateway, Settings, Timeouts};
+use crate::build::own_plugin;
+use crate::config::{BuildError, Config, Settings, Storage, TenantConfig, Timeouts, field};
+use crate::gateway::Gateway;
 use crate::password::remember;
+use crate::storage::{OpenStorage, Storages};
 use crate::upstream::Trust;
 
 /// How many instances of all plugins there can be: each takes 4 GiB of a process's 128 TiB of addresses.
@@ -46,7 +46,7 @@ pub(crate) const COMPILE: &str = "compile-plugin";
 pub(crate) struct Maker {
     pub(super) runtime: Runtime,
     trust: Trust,
-    storage: StorageFields,
+    storage: Storages,
     /// How many instances of the plugin built in each tenant has.
     instances: usize,
     pub(super) max_tenants: usize,
@@ -87,18 +87,18 @@ impl std::fmt::Debug for Maker {
 }
 
 impl Maker {
-    pub(super) fn new(file: &File, trust: Trust) -> Result<Self, BuildError> {
-        let cache = file.code_cache.clone().map(compiled_apart);
-        Self::with(file, trust, file.storage()?, cache)
+    pub(super) fn new(config: &Config, trust: Trust) -> Result<Self, BuildError> {
+        let cache = config.file.code_cache.clone().map(compiled_apart);
+        Self::with(config, trust, config.storage.clone(), cache)
     }
 
     /// One that touches nothing that the file names: compiled code and state are gone with it. What keeps a plugin from
     /// taking a server's time and memory holds here, too.
-    pub(super) fn trial(file: &File, trust: Trust) -> Result<Self, BuildError> {
-        let storage = StorageFields::memory();
-        if file.code_cache.is_none() {
+    pub(super) fn trial(config: &Config, trust: Trust) -> Result<Self, BuildError> {
+        let storage = Storage::memory();
+        if config.file.code_cache.is_none() {
             // There will be no plugin.
-            return Self::with(file, trust, storage, None);
+            return Self::with(config, trust, storage, None);
         }
         let mut private = tempfile::Builder::new();
         let private = private.permissions(Permissions::from_mode(0o700)).tempdir();
@@ -110,19 +110,19 @@ impl Maker {
         let cache = compiled_apart(place.path().to_owned());
         Ok(Self {
             _place: Some(place),
-            ..Self::with(file, trust, storage, Some(cache))?
+            ..Self::with(config, trust, storage, Some(cache))?
         })
     }
 
     fn with(
-        file: &File,
+        config: &Config,
         trust: Trust,
-        storage: StorageFields,
+        storage: Storage,
         cache: Option<CodeCache>,
     ) -> Result<Self, BuildError> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let cores = u32::try_from(cores).unwrap_or(u32::MAX);
-        let most = file.limits.max_tenants;
+        let most = config.file.limits.max_tenants;
         let each = (MAX_INSTANCES / most).clamp(1, cores.min(MAX_INSTANCES_EACH));
         let runtime = Runtime::new(RuntimeConfig {
             instances: most.saturating_mul(each) + cores.min(1_024) + SPARE,
@@ -135,11 +135,11 @@ impl Maker {
             runtime: runtime.map_err(Error::from)?,
             threads: threads.map_err(Error::from)?,
             trust,
-            storage,
-            keeps_far_away: file.storage()?.is_remote(),
+            storage: Storages::new(storage),
+            keeps_far_away: config.storage.is_remote(),
             instances: each as usize,
             max_tenants: most as usize,
-            has_code_cache: file.code_cache.is_some(),
+            has_code_cache: config.file.code_cache.is_some(),
             compiling: Semaphore::new((cores as usize / 2).max(1)),
             reading: Semaphore::new(cores as usize),
             plugins: Mutex::default(),
@@ -152,26 +152,26 @@ impl Maker {
     pub(super) async fn prepare(
         &self,
         name: &str,
-        fields: Arc<TenantFields>,
+        fields: Arc<TenantConfig>,
         timeouts: Timeouts,
         before: Option<&Tenant>,
     ) -> Result<Prepared, BuildError> {
-        let pool = fields.pool();
-        let settings = pool.settings(timeouts)?;
-        let caps = fields.caps()?;
-        let mut secrets = fields.secrets()?;
-        let stamp = fields.plugin.as_deref().and_then(Stamp::of);
+        fields.sound()?;
+        let settings = fields.pool.settings(timeouts);
+        let caps = fields.caps;
+        let mut secrets = fields.secrets.clone();
+        let stamp = fields.plugin().and_then(Stamp::of);
         let old = before.and_then(|before| Some((before, before.made.as_ref()?)));
         if let Some((_, made)) = old {
             remember(&mut secrets, &made.secrets);
         }
         let (gateway, storage, change) = match old {
-            Some((before, made)) if runs_on(made, &fields, stamp)? => {
+            Some((before, made)) if runs_on(made, &fields, stamp) => {
                 // Tried on a pool that nobody uses, before it is done to the one that is used.
                 self.manager(&fields, stamp, None).await?;
                 let change = Change {
-                    config: pool.proxy_config(),
-                    proxies: pool.proxies()?,
+                    config: fields.pool.config.clone(),
+                    proxies: fields.pool.proxies.clone(),
                     settings,
                 };
                 (before.gateway.clone(), made.storage.clone(), Some(change))
@@ -219,23 +219,19 @@ impl Maker {
     /// A manager of what the fields say, and its proxies; without a storage, one to try it out.
     async fn manager(
         &self,
-        fields: &TenantFields,
+        fields: &TenantConfig,
         stamp: Option<Stamp>,
         storage: Option<&OpenStorage>,
     ) -> Result<(ProxyManager, Vec<Uuid>), BuildError> {
-        let pool = fields.pool();
-        let proxies = pool.proxies()?;
-        let quota = fields.storage_bytes()?;
-        let limits = fields.plugin_limits()?;
-        let plugin = self.plugin(fields, stamp).await?.with_limits(limits);
+        let plugin = self.plugin(fields, stamp).await?;
+        let plugin = plugin.with_limits(fields.plugin_limits);
         let mut builder = ProxyManager::builder()
-            .config(pool.proxy_config())
-            .strategy(fields.rotation.strategy)
+            .config(fields.pool.config.clone())
             .plugin(plugin);
         if let Some(storage) = storage {
-            builder = storage.under(builder, Some(quota));
+            builder = storage.under(builder, Some(fields.storage_bytes));
         }
-        let manager = if fields.plugin.is_some() {
+        let manager = if fields.plugin().is_some() {
             // It may take its time in being made, too.
             let threads = self.threads.handle();
             let apart = builder.instances(1).on_blocking_threads(threads.clone());
@@ -244,17 +240,17 @@ impl Maker {
         } else {
             builder.instances(self.instances).build()?
         };
-        let ids = manager.add_proxies(proxies).await?;
+        let ids = manager.add_proxies(fields.pool.proxies.clone()).await?;
         Ok((manager, ids))
     }
 
     async fn plugin(
         &self,
-        fields: &TenantFields,
+        fields: &TenantConfig,
         stamp: Option<Stamp>,
     ) -> Result<Plugin, BuildError> {
-        let Some(path) = &fields.plugin else {
-            let plugin = match fields.sticky.scope {
+        let Some(path) = fields.plugin() else {
+            let plugin = match fields.pool.config.scope {
                 Scope::Site => self.runtime.builtin_with_sites(),
                 _ => self.runtime.builtin(),
             };
@@ -270,11 +266,11 @@ impl Maker {
                             tenants are compiled in a process of their own, which leaves the code there";
             return Err(field("plugin", path.display(), accepted));
         }
-        let key = stamp.map(|stamp| (path.clone(), stamp));
+        let key = stamp.map(|stamp| (path.to_owned(), stamp));
         if let Some(plugin) = key.as_ref().and_then(|key| self.known(key)) {
             return Ok(plugin);
         }
-        let (runtime, file) = (self.runtime.clone(), path.clone());
+        let (runtime, file) = (self.runtime.clone(), path.to_owned());
         // Files are read whole, and there may be a thousand.
         let mut turn = self.reading.acquire().await;
         let has_code = spawn_blocking(move || runtime.has_code_of(file)).await;
@@ -287,7 +283,7 @@ impl Maker {
         if let Some(plugin) = key.as_ref().and_then(|key| self.known(key)) {
             return Ok(plugin);
         }
-        let (runtime, file) = (self.runtime.clone(), path.clone());
+        let (runtime, file) = (self.runtime.clone(), path.to_owned());
         let loaded = spawn_blocking(move || runtime.load_file(file)).await;
         drop(turn);
         let plugin = own_plugin(path, loaded.map_err(|_| Error::from(ending()))?)?;
@@ -313,11 +309,11 @@ impl Maker {
 
 impl Made {
     /// Whether its plugin is this one.
-    fn has_plugin(&self, fields: &TenantFields, stamp: Option<Stamp>) -> bool {
-        let has_sites = |fields: &TenantFields| fields.sticky.scope == Scope::Site;
-        match fields.plugin {
-            None => self.fields.plugin.is_none() && has_sites(&self.fields) == has_sites(fields),
-            Some(_) => self.fields.plugin == fields.plugin && self.plugin == stamp,
+    fn has_plugin(&self, fields: &TenantConfig, stamp: Option<Stamp>) -> bool {
+        let has_sites = |fields: &TenantConfig| fields.pool.config.scope == Scope::Site;
+        match fields.plugin() {
+            None => self.fields.plugin().is_none() && has_sites(&self.fields) == has_sites(fields),
+            Some(_) => self.fields.plugin() == fields.plugin() && self.plugin == stamp,
         }
     }
 }
@@ -330,14 +326,14 @@ pub(super) struct Prepared {
 }
 
 struct Change {
-    config: ProxyConfig,
+    config: remora_host::Config,
     proxies: Vec<Proxy>,
     settings: Settings,
 }
 
 impl Prepared {
     /// As [`Tenant::is_made_of`].
-    pub(super) fn is_made_of(&self, fields: &TenantFields) -> bool {
+    pub(super) fn is_made_of(&self, fields: &TenantConfig) -> bool {
         self.tenant.is_made_of(fields)
     }
 
@@ -376,12 +372,12 @@ pub(super) async fn forget_proxies(old: &Tenant, new: &Tenant) {
 }
 
 /// Whether the manager that was made so can be told these fields.
-fn runs_on(made: &Made, fields: &TenantFields, stamp: Option<Stamp>) -> Result<bool, BuildError> {
+fn runs_on(made: &Made, fields: &TenantConfig, stamp: Option<Stamp>) -> bool {
     let old = &made.fields;
-    Ok(made.has_plugin(fields, stamp)
-        && old.plugin_limits()? == fields.plugin_limits()?
-        && old.storage_bytes()? == fields.storage_bytes()?
-        && old.rotation.strategy == fields.rotation.strategy)
+    made.has_plugin(fields, stamp)
+        && old.plugin_limits == fields.plugin_limits
+        && old.storage_bytes == fields.storage_bytes
+        && old.pool.config.strategy == fields.pool.config.strategy
 }
 
 fn ending() -> PluginError {

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use super::admission::{Admission, Beyond, Place};
 use super::stamp::Stamp;
-use crate::config::{OpenStorage, TenantFields};
+use crate::config::TenantConfig;
 use crate::gateway::Gateway;
 use crate::password::Secret;
+use crate::storage::OpenStorage;
 
 /// A pool and who may use it. It does not change: a tenant that changes is another one, which goes on with what
 /// stays.
@@ -22,7 +23,7 @@ pub(crate) struct Tenant {
 
 /// What a tenant was made of.
 pub(super) struct Made {
-    pub(super) fields: Arc<TenantFields>,
+    pub(super) fields: Arc<TenantConfig>,
     /// Of its plugin's file.
     pub(super) plugin: Option<Stamp>,
     pub(super) secrets: HashMap<String, Secret>,
@@ -56,7 +57,7 @@ impl Tenant {
 
     /// The file of its plugin; `None` for the one built in.
     pub(crate) fn plugin(&self) -> Option<&Path> {
-        self.made.as_ref()?.fields.plugin.as_deref()
+        self.made.as_ref()?.fields.plugin()
     }
 
     /// How many of its requests are in flight, where they are counted.
@@ -75,14 +76,14 @@ impl Tenant {
     }
 
     /// Whether it is just this: there is nothing to change.
-    pub(super) fn is(&self, fields: &TenantFields) -> bool {
+    pub(super) fn is(&self, fields: &TenantConfig) -> bool {
         self.is_made_of(fields) && !self.gateway.is_between()
     }
 
     /// Whether it was made of just this.
-    pub(super) fn is_made_of(&self, fields: &TenantFields) -> bool {
+    pub(super) fn is_made_of(&self, fields: &TenantConfig) -> bool {
         self.made.as_ref().is_some_and(|made| {
-            *made.fields == *fields && made.plugin == fields.plugin.as_deref().and_then(Stamp::of)
+            *made.fields == *fields && made.plugin == fields.plugin().and_then(Stamp::of)
         })
     }
 }

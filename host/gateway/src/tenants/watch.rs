@@ -18,25 +18,25 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::Tenants;
 use super::change::Wanted;
 use super::stamp::Stamp;
-use crate::config::{BuildError, File, TenantFields, check_name, read_tenant};
+use crate::config::{BuildError, Config, TenantConfig, check_name, read_tenant};
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_millis(500);
 
 /// The tenants that stand in `remora.toml` itself.
-pub(crate) fn of_file(file: &File) -> Result<Vec<Wanted>, BuildError> {
-    let tenants = file.own_tenants()?.into_iter();
+pub(crate) fn of_file(config: &Config) -> Vec<Wanted> {
+    let tenants = config.tenants.iter();
     let wanted = tenants.map(|(name, fields)| Wanted {
-        name,
-        fields: Ok(Arc::new(fields)),
+        name: name.clone(),
+        fields: Ok(fields.clone()),
     });
-    Ok(wanted.collect())
+    wanted.collect()
 }
 
 /// The tenants that there are to begin with, and who sees changes of them where they stand in a directory.
-pub(crate) fn first(file: &File) -> Result<(Vec<Wanted>, Option<Watcher>), BuildError> {
-    let Some(directory) = &file.tenants else {
-        return Ok((of_file(file)?, None));
+pub(crate) fn first(config: &Config) -> Result<(Vec<Wanted>, Option<Watcher>), BuildError> {
+    let Some(directory) = &config.file.tenants else {
+        return Ok((of_file(config), None));
     };
     let mut watcher = Watcher::new(directory.clone());
     let wanted = watcher.read().map_err(|error| BuildError::Path {
@@ -96,7 +96,7 @@ struct Sight {
 
 struct Entry {
     sight: Sight,
-    fields: Result<Arc<TenantFields>, String>,
+    fields: Result<Arc<TenantConfig>, String>,
 }
 
 /// A directory with a file `NAME.toml` for each tenant.
@@ -202,11 +202,11 @@ impl Watcher {
     }
 }
 
-fn plugin(fields: &TenantFields) -> Option<Stamp> {
-    fields.plugin.as_deref().and_then(Stamp::of)
+fn plugin(fields: &TenantConfig) -> Option<Stamp> {
+    fields.plugin().and_then(Stamp::of)
 }
 
-fn read(path: &Path, name: &str) -> Result<Arc<TenantFields>, String> {
+fn read(path: &Path, name: &str) -> Result<Arc<TenantConfig>, String> {
     check_name(name).map_err(|error| format!("{}: {error}", path.display()))?;
     let fields = read_tenant(path, name).map_err(|error| error.to_string())?;
     Ok(Arc::new(fields))

@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::body::Body;
-use crate::gateway::Timeouts;
+use crate::config::Timeouts;
 use crate::outgoing::Outgoing;
 use dial::Address;
 use idle::{Idle, Kind};

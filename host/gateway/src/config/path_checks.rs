@@ -5,38 +5,31 @@ use std::fs::{self, File as Opened};
 use std::io::{self, ErrorKind, Read as _};
 use std::path::Path;
 
-use super::build::BuildError;
-use super::file::File;
+use super::error::BuildError;
+use super::validate::Config;
 
 /// What a file of redb begins with.
 const MAGIC: [u8; 9] = *b"redb\x1A\x0A\xA9\x0D\x0A";
 
-impl File {
+impl Config {
     /// Whether there are places for `record` and for the file of `storage`.
-    ///
-    /// # Errors
-    ///
-    /// [`BuildError`] names the field and the file.
-    pub(crate) fn check_places(&self) -> Result<(), BuildError> {
-        if !self.has_own_pool() {
+    pub(super) fn check_paths(&self, errors: &mut Vec<BuildError>) {
+        if !self.file.has_own_pool() {
             // Tenants' files get a directory of their own, which is made.
-            return Ok(());
+            return;
         }
-        let storage = self.storage()?;
         let files = [
-            ("record", self.record.as_deref(), check as Check),
-            ("storage", storage.path(), check_state),
+            ("record", self.file.record.as_deref(), check as Check),
+            ("storage", self.storage.path(), check_state),
         ];
         for (field, path, check) in files {
-            if let Some(path) = path {
-                check(path).map_err(|error| BuildError::Path {
-                    field,
-                    path: path.display().to_string(),
-                    error,
-                })?;
+            if let Some(path) = path
+                && let Err(error) = check(path)
+            {
+                let path = path.display().to_string();
+                errors.push(BuildError::Path { field, path, error });
             }
         }
-        Ok(())
     }
 }
 
