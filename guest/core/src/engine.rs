@@ -2,6 +2,7 @@
 
 mod acquire;
 mod detour;
+mod pick;
 mod release;
 mod sessions;
 mod status;

@@ -3,7 +3,7 @@
 use alloc::string::{String, ToString};
 use core::fmt;
 
-use crate::session::End;
+use crate::end::End;
 use crate::storage::StorageError;
 use crate::text::bounded;
 

@@ -36,6 +36,7 @@ mod bounds;
 mod breaker;
 mod config;
 mod draw;
+mod end;
 mod engine;
 mod error;
 mod gate;
@@ -58,6 +59,7 @@ pub use bounds::{RETRY_ATTEMPTS, check_max_half_open_after, check_retry_attempts
 pub use breaker::{Breaker, BreakerPolicy, Change as BreakerChange};
 pub use config::Config;
 pub use draw::cursor_of_a_member;
+pub use end::End;
 pub use engine::{
     Decided, Detour, Detoured, Engine, Grant, Lease, Outcome, Permit, ProxyStatus, Released,
     Request, Span, Stats,
@@ -70,7 +72,7 @@ pub use pattern::Patterns;
 pub use policy::{DEFAULT_TTL_MS, MAX_TTL_MS, Mode, OnBad, Override, Sticky};
 pub use pool::{ProxyId, ProxySpec};
 pub use rotation::StrategyKind;
-pub use session::{End, Reason, Session};
+pub use session::{Reason, Session};
 pub use storage::{Cell, Exchange, Head, Page, Step, Storage, StorageError, Table, Words, update};
 pub use table::SessionPage;
 pub use text::{bounded, time};

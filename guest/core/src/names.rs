@@ -72,8 +72,8 @@ impl AcquireError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::end::End;
     use crate::error::KeyError;
-    use crate::session::End;
     use crate::storage::StorageError;
 
     #[test]

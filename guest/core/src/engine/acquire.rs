@@ -1,30 +1,24 @@
-//! Acquire: rules 2, 3, 4, 6 and 9.
+//! Acquire: rules 2, 3 and 4.
 
 use alloc::string::String;
 
+use super::pick::Choice;
 use super::{Decided, Engine, Grant, Lease, Permit, Request, Span};
-use crate::breaker::{Admission, Pass};
-use crate::draw::Draw;
+use crate::breaker::Pass;
+use crate::end::End;
 use crate::error::{AcquireError, KeyError};
 use crate::gate;
 use crate::in_flight;
 use crate::key::{self, Scope};
 use crate::policy::{MAX_TTL_MS, OnBad, Sticky};
-use crate::pool::{ProxyId, Wanted};
-use crate::rotation::{self, Avoid, Field, StrategyKind};
-use crate::session::{End, Reason, Session};
+use crate::pool::Wanted;
+use crate::rotation::StrategyKind;
+use crate::session::{Reason, Session};
 use crate::storage::{Storage, StorageError, Table};
 use crate::table::{self, Seen};
 
 /// How often an acquire looks again at a key that others change, or at a cursor that others move.
-const ATTEMPTS: usize = 1_000;
-
-/// A proxy that rotation has chosen.
-struct Choice {
-    proxy: usize,
-    ticket: u64,
-    pass: Pass,
-}
+pub(super) const ATTEMPTS: usize = 1_000;
 
 /// The breaker of the proxy that a key was thought to be bound to.
 struct Guessed {
@@ -312,107 +306,6 @@ impl<S: Storage> Engine<S> {
     fn rotate(&self, now: u64, key: &str, request: &Request<'_>) -> Result<Decided, AcquireError> {
         let choice = self.choose(now, key, None, request)?;
         Ok(self.grant(now, &choice, None, Reason::Rotated))
-    }
-
-    /// Rules 6 and 9: picks a proxy, a fresh one while there is one.
-    fn choose(
-        &self,
-        now: u64,
-        key: &str,
-        previous: Option<(ProxyId, End)>,
-        request: &Request<'_>,
-    ) -> Result<Choice, AcquireError> {
-        let wanted = self.pool.wanted(request.tags);
-        let came_to_its_end = previous.is_some_and(|(_, end)| !end.is_bad());
-        let mut avoid = Avoid {
-            previous: previous.map(|(proxy, _)| proxy),
-            tried: request.tried,
-            aside: &self.aside,
-            blocked_for: (!key.is_empty()).then_some(key),
-        };
-        for _ in 0..ATTEMPTS {
-            let draw = Draw::look(&self.storage, now)?;
-            let mut field = Field {
-                storage: &self.storage,
-                pool: &self.pool,
-                draw: &draw,
-                wanted: &wanted,
-                avoid,
-                now,
-                window_ms: self.config.lease_timeout_ms,
-                probes: true,
-                admitted: None,
-                earliest: None,
-                left_aside: false,
-            };
-            let picked = rotation::pick(self.config.strategy, &mut field)?;
-            let (Some(proxy), Some(seen)) = (picked, field.admitted) else {
-                if field.left_aside {
-                    // Every other one is refused: what was left aside is better than nothing. First what a
-                    // plugin would rather not have; then the proxy of a session that came to its planned end,
-                    // which has done nothing wrong.
-                    if !avoid.aside.is_empty() {
-                        avoid.aside = &[];
-                    } else if !came_to_its_end || avoid.previous.take().is_none() {
-                        avoid = Avoid::default();
-                    }
-                    continue;
-                }
-                return Err(match field.earliest {
-                    None => AcquireError::NoProxy,
-                    Some(until) => AcquireError::Exhausted {
-                        retry_after_ms: until - now,
-                    },
-                });
-            };
-            if !draw.commit(&self.storage, proxy)? {
-                continue;
-            }
-            let pass = match seen.breaker.admission(now) {
-                Admission::Closed => Some(Pass {
-                    era: seen.breaker.era,
-                    probe: false,
-                    since: now,
-                }),
-                _ => {
-                    let key = &self.pool.get(proxy).key;
-                    gate::take_probe(&self.storage, key, &seen, now, &self.config.breaker)?
-                }
-            };
-            if let Some(pass) = pass {
-                let ticket = draw.ticket;
-                return Ok(Choice {
-                    proxy,
-                    ticket,
-                    pass,
-                });
-            }
-        }
-        Err(StorageError::Contended.into())
-    }
-
-    /// A choice that is not used after all: its probe may go to somebody else.
-    fn give_back(&self, now: u64, proxy: usize, pass: Pass) -> Result<(), StorageError> {
-        if pass.probe {
-            let proxy = &self.pool.get(proxy).key;
-            gate::report(&self.storage, proxy, |b| b.said_nothing(now, pass))?;
-        }
-        Ok(())
-    }
-
-    /// Nobody gets the choice where something fails after it was made, and so nobody could release it.
-    fn or_give_back<T>(
-        &self,
-        now: u64,
-        proxy: usize,
-        pass: Pass,
-        answer: Result<T, StorageError>,
-    ) -> Result<T, StorageError> {
-        if answer.is_err() {
-            // The first error is the one to tell. A probe that cannot be given back is given up in time.
-            let _ = self.give_back(now, proxy, pass);
-        }
-        answer
     }
 
     /// Counts a granted request as in flight, for the strategy that asks.
