@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use remora_host::{Error, Plugin, PluginError, ProxyManager, Runtime, Scope};
+use remora_host::{Error, Outcome, Plugin, PluginError, ProxyManager, Runtime, Scope};
 use thiserror::Error;
 
 use super::Addresses;
@@ -180,7 +180,8 @@ impl File {
         let trust = self.trust()?;
         let mut builder = ProxyManager::builder()
             .config(self.pool().proxy_config())
-            .strategy(self.rotation.strategy);
+            .strategy(self.rotation.strategy)
+            .unmarked(Outcome::Cancelled);
         let plugin = match (&self.plugin, runtime) {
             (None, None) => None,
             (Some(path), None) => Some(own_plugin(path, Plugin::from_file(path))?),
@@ -201,7 +202,7 @@ impl File {
         }
         let manager = builder.build()?;
         let ids = manager.add_proxies(proxies).await?;
-        let gateway = Gateway::new(manager, settings, trust).owning(ids);
+        let gateway = Gateway::new(manager, settings, trust).managed_by_file(ids);
         Ok(gateway.with_store(storage.store).with_record(record))
     }
 

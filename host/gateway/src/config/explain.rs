@@ -9,7 +9,7 @@ use remora_host::{Mode, OnBad, Scope};
 use super::Addresses;
 use super::file::File;
 use super::storage::OnError;
-use crate::attempt::Retry;
+use crate::settings::Retry;
 
 impl File {
     /// What the gateway will do, by subject. `tenants`: how many there are.

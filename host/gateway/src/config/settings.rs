@@ -14,10 +14,8 @@ use super::build::field;
 use super::file::File;
 use super::pool::PoolFields;
 use super::time::shown;
-use crate::admin::{Admin, Token};
-use crate::attempt::Retry;
-use crate::gateway::{Settings, Timeouts};
-use crate::server::Limits;
+use crate::admin::access::{Admin, Token};
+use crate::settings::{Limits, Retry, Settings, Timeouts};
 
 /// The longest that anything can be waited for.
 const MAX_TIME: Duration = Duration::from_millis(MAX_TTL_MS);

@@ -16,8 +16,8 @@ use super::serving::{OutcomeFields, RetryFields, User};
 use super::time::{shown, some_time};
 use super::users::{Passwords, secrets};
 use super::{ConfigError, parse};
+use crate::admission::TenantLimits;
 use crate::password::Secret;
-use crate::tenants::Caps;
 
 /// The largest file of a tenant.
 const MAX_FILE: u64 = 1 << 20;
@@ -121,8 +121,8 @@ impl TenantFields {
         Ok(bytes)
     }
 
-    /// What it may ask for.
-    pub(crate) fn caps(&self) -> Result<Caps, BuildError> {
+    /// Its limits.
+    pub(crate) fn limits(&self) -> Result<TenantLimits, BuildError> {
         let concurrent = self.limits.concurrent_requests;
         let concurrent = concurrent.unwrap_or(CONCURRENT_REQUESTS);
         if !(1..=1_000_000).contains(&concurrent) {
@@ -137,7 +137,7 @@ impl TenantFields {
                 Some(rate.ok_or_else(|| field(name, n, "1 to 1000000"))?)
             }
         };
-        Ok(Caps {
+        Ok(TenantLimits {
             concurrent,
             per_second,
         })

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::build::{BuildError, field};
 use super::serving::User;
-use crate::client;
+use crate::auth;
 use crate::password::{Hashed, MostCost, Secret};
 
 /// How the password of a user may stand in a file.
@@ -29,7 +29,7 @@ pub(crate) fn secrets(
             let accepted = "1 to 64 bytes of printable ASCII without spaces, `:` and `/`";
             return Err(field(name, &user.name, accepted));
         }
-        if client::splits(&user.name) {
+        if auth::splits(&user.name) {
             let accepted = "a name without `-session-`, `-sessid-`, `-sesstime-` and `-tag-`: what stands \
                             behind them is not a part of it";
             return Err(field(name, &user.name, accepted));

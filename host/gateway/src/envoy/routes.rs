@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::bootstrap::seconds;
 use super::plan::{NAME, Plan};
-use crate::attempt::Retry;
+use crate::settings::Retry;
 
 /// A host of its own for each override: there statuses mean something else. Envoy finds the most specific one, too.
 pub(super) fn hosts(plan: &Plan<'_>) -> Vec<Value> {

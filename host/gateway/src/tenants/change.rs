@@ -12,8 +12,8 @@ use super::directory::{Directory, Top};
 use super::maker::{Maker, Prepared, forget_proxies};
 use super::tenant::Tenant;
 use crate::config::{BuildError, TenantFields};
-use crate::gateway::Timeouts;
 use crate::password::{Secret, remember};
+use crate::settings::Timeouts;
 
 /// The pause before a tenant is made once more.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
@@ -350,7 +350,7 @@ impl Tenants {
             }
         }
         maker.keep_plugins_of(next.tenants.values());
-        self.directory.store(Arc::new(next));
+        self.publish(next);
     }
 
     /// Changes what is the same for all, and the users of the pool at the top.
@@ -393,7 +393,7 @@ impl Tenants {
             .collect();
         match &self.maker {
             Some(maker) => self.replace(&before, directory, maker),
-            None => self.directory.store(Arc::new(directory)),
+            None => self.publish(directory),
         }
     }
 }
