@@ -38,13 +38,14 @@ FUZZ_SECONDS := 60
 FUZZ_TARGETS := $(notdir $(wildcard tests/fuzz/corpus/*))
 CARGO_FUZZ := 0.13.2
 
-## lint: rustfmt and clippy, warnings are errors
+## lint: rustfmt and clippy, warnings are errors; links of the documentation
 lint: setup
 	cargo fmt --all --check
 	cargo clippy --workspace --exclude remora-component --all-targets -- -D warnings
 	python3 tests/features.py
 	python3 tests/house.py --self-test
 	python3 tests/house.py
+	python3 tests/links.py
 	cargo clippy --package remora-core --all-features --all-targets -- -D warnings
 	cargo clippy --package remora-component --target $(TARGET) --target-dir target/guest-lint -- -D warnings
 	cargo clippy --package remora-envoy --target $(TARGET) --target-dir target/guest-lint -- -D warnings

@@ -1,158 +1,252 @@
-//! The way of one request over one proxy, and over the next one when that fails.
+//! The attempts of one request: `lease → upstream → classify → settle`, and once more through another proxy.
 
 use std::sync::Arc;
 
-use hyper::Method;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::{Method, Response, StatusCode};
 use remora_core::FailureAttribution;
-use remora_host::{Error, Outcome, ProxyHandle, ProxyManager, Request, internals};
+use remora_host::{Error, Outcome, ProxyHandle, Request, internals};
+use remora_http::{AttemptEnd, Fault};
 use uuid::Uuid;
 
-use crate::client::Wishes;
-use crate::config::Retry;
+use crate::auth::RequestParams;
+use crate::config::{Settings, Timeouts};
 use crate::gateway::Gateway;
-use crate::history::{self, Attempt};
-use crate::metrics::Metrics;
-use crate::ticket::Ticket;
+use crate::lease::{AttemptGuard, AttemptId, Event};
+use crate::reply;
+use crate::upstream::Upstream;
 
-/// The proxies that a request tries, one after the other.
-pub(crate) struct Attempts<'a> {
-    decides: bool,
-    manager: &'a ProxyManager,
-    metrics: &'a Arc<Metrics>,
-    tenant: Option<&'a Arc<str>>,
-    retry: Retry,
-    method: Method,
-    host: &'a str,
-    wishes: &'a Wishes,
-    tried: Vec<Uuid>,
-    attribution: FailureAttribution,
-    /// The number of the request.
-    number: u64,
+/// The body of the loop: how one attempt sends the request.
+pub(crate) trait Exchange {
+    /// What an upstream proxy answers with.
+    type Answer;
+
+    fn method(&self) -> &Method;
+
+    /// The target's host.
+    fn host(&self) -> &str;
+
+    /// Sends the request through an upstream proxy.
+    async fn send(
+        &self,
+        upstream: &Arc<Upstream>,
+        handle: &ProxyHandle,
+        timeouts: &Timeouts,
+    ) -> Result<Answered<Self::Answer>, Fault>;
+
+    /// Whether the request can be sent again: after this fault, or after a response.
+    fn is_repeatable(&self, after: Option<Fault>) -> bool;
 }
 
-impl<'a> Attempts<'a> {
-    pub(crate) fn new(
-        gateway: &'a Gateway,
-        retry: Retry,
-        method: &Method,
-        host: &'a str,
-        wishes: &'a Wishes,
-    ) -> Self {
-        Self {
-            decides: gateway.decides(),
-            manager: gateway.manager(),
-            metrics: gateway.metrics(),
-            tenant: gateway.tenant(),
-            retry,
-            method: method.clone(),
-            host,
-            wishes,
-            tried: Vec::new(),
-            attribution: FailureAttribution::default(),
-            number: gateway.count_request(),
+/// An attempt that was answered.
+pub(crate) struct Answered<A> {
+    pub(crate) answer: A,
+    pub(crate) status: StatusCode,
+    /// How the attempt ended; `None` for a tunnel, which ends later.
+    pub(crate) end: Option<AttemptEnd>,
+}
+
+/// The answer to a request.
+pub(crate) struct Settled<A> {
+    pub(crate) answer: A,
+    /// The lease of the attempt that answered, to be settled when the answer is through; `None` where it is settled.
+    pub(crate) lease: Option<AnsweredLease>,
+}
+
+/// The lease of the attempt that answered.
+#[derive(Debug)]
+pub(crate) struct AnsweredLease {
+    pub(crate) guard: AttemptGuard,
+    /// The outcome if all of the answer gets through; `None` for a tunnel, whose traffic decides.
+    pub(crate) if_complete: Option<Outcome>,
+}
+
+/// Why a request has no answer.
+pub(crate) enum Unanswered {
+    /// There is no proxy for it.
+    Refused(Error),
+    /// The last attempt failed.
+    Failed(Fault),
+}
+
+impl Unanswered {
+    /// The response for the client.
+    pub(crate) fn reply(&self) -> Response<Full<Bytes>> {
+        match self {
+            Self::Refused(error) => reply::refusal(error),
+            Self::Failed(fault) => reply::fault(*fault),
         }
     }
+}
 
-    /// A lease for the first attempt.
-    pub(crate) async fn first(&self) -> Result<Ticket, Error> {
-        match self.acquire().await {
-            Ok(handle) => Ok(self.ticket(handle)),
-            Err(error) => {
-                self.metrics.refused(&error);
-                let tenant = self.tenant.map(|tenant| &**tenant);
-                tracing::warn!(target: "remora::access", tenant, host = self.host, %error, "no proxy");
-                Err(error)
-            }
+/// Sends a request through one proxy after the other, until one answers or there is none left to try.
+pub(crate) async fn run<E: Exchange>(
+    gateway: &Gateway,
+    settings: &Settings,
+    params: &RequestParams,
+    exchange: &E,
+) -> Result<Settled<E::Answer>, Unanswered> {
+    let mut attempts = Attempts {
+        gateway,
+        settings,
+        params,
+        exchange,
+        request: gateway.count_request(),
+        tried: Vec::new(),
+        attribution: FailureAttribution::default(),
+    };
+    let mut guard = attempts.lease().await.map_err(Unanswered::Refused)?;
+    loop {
+        let Some(handle) = guard.handle() else {
+            return Err(Unanswered::Failed(Fault::Connect));
+        };
+        let upstream = gateway.upstreams().of(handle);
+        let sent = exchange.send(&upstream, handle, &settings.timeouts).await;
+        let (status, end, fault) = match &sent {
+            Ok(answered) => (answered.status, answered.end, None),
+            Err(fault) => (
+                reply::status(fault.status()),
+                Some(fault.attempt_end()),
+                Some(*fault),
+            ),
+        };
+        guard.set_status(status);
+        let Some(end) = end else {
+            let if_complete = None;
+            let lease = AnsweredLease { guard, if_complete };
+            return answered(sent, Some(lease));
+        };
+        let ended = attempts.judge(guard, end, fault);
+        let again = attempts.calls_for_another(&ended) && exchange.is_repeatable(fault);
+        if !again && fault.is_none() {
+            // The attempt is over when the response's body is.
+            let lease = AnsweredLease {
+                guard: ended.guard,
+                if_complete: Some(ended.charged),
+            };
+            return answered(sent, Some(lease));
         }
+        attempts.settle(ended).await;
+        let next = match again {
+            true => attempts.another().await,
+            false => None,
+        };
+        guard = match next {
+            Some(next) => next,
+            None => return answered(sent, None),
+        };
     }
+}
 
-    /// The outcome for the present proxy, given those of the proxies before.
-    pub(crate) fn attribute(&mut self, outcome: Outcome, target_may_be_at_fault: bool) -> Outcome {
-        self.attribution.outcome(outcome, target_may_be_at_fault)
-    }
+fn answered<A>(
+    sent: Result<Answered<A>, Fault>,
+    lease: Option<AnsweredLease>,
+) -> Result<Settled<A>, Unanswered> {
+    let answer = sent.map_err(Unanswered::Failed)?.answer;
+    Ok(Settled { answer, lease })
+}
 
-    /// Ends an attempt that a fault has brought to nothing, and begins the next one, where the request can be sent
-    /// again.
-    pub(crate) async fn after(
+/// An attempt that has ended, and what its end says about the proxy.
+struct EndedAttempt {
+    guard: AttemptGuard,
+    /// `None`: there is a response.
+    fault: Option<Fault>,
+    /// The outcome by itself: it decides about a retry.
+    seen: Outcome,
+    /// The outcome in the light of the attempts before: the proxy is charged with it.
+    charged: Outcome,
+}
+
+/// The attempts of one request so far.
+struct Attempts<'a, E> {
+    gateway: &'a Gateway,
+    settings: &'a Settings,
+    params: &'a RequestParams,
+    exchange: &'a E,
+    /// The number of the request.
+    request: u64,
+    tried: Vec<Uuid>,
+    attribution: FailureAttribution,
+}
+
+impl<E: Exchange> Attempts<'_, E> {
+    /// Classifies the end of an attempt.
+    fn judge(
         &mut self,
-        ended: Ticket,
-        outcome: Outcome,
-        can_be_repeated: bool,
-    ) -> Option<Ticket> {
-        if can_be_repeated && self.has_another() {
-            return self.next(ended, outcome).await;
+        guard: AttemptGuard,
+        end: AttemptEnd,
+        fault: Option<Fault>,
+    ) -> EndedAttempt {
+        let seen = end.outcome(&self.settings.statuses, self.exchange.host());
+        EndedAttempt {
+            guard,
+            fault,
+            seen,
+            charged: self.attribution.outcome(seen, end.target_may_be_at_fault()),
         }
-        ended.finished(outcome).await;
-        None
     }
 
-    /// Whether a response that says so much about its proxy calls for another one.
-    pub(crate) fn calls_for_another(&self, outcome: Outcome) -> bool {
-        self.has_another()
-            && match outcome {
+    /// Whether an attempt that ended so calls for another proxy.
+    fn calls_for_another(&self, ended: &EndedAttempt) -> bool {
+        let retry = self.settings.retry;
+        self.tried.len() < retry.attempts as usize
+            && match ended.seen {
+                _ if ended.fault.is_some() => true,
                 Outcome::Failure => true,
-                Outcome::Blocked => self.retry.blocked,
+                Outcome::Blocked => retry.blocked,
                 Outcome::Success | Outcome::Cancelled => false,
             }
     }
 
-    fn has_another(&self) -> bool {
-        self.tried.len() < self.retry.attempts as usize
+    /// Gives the lease of an ended attempt back. The next request of its session sees the outcome.
+    async fn settle(&mut self, ended: EndedAttempt) {
+        let EndedAttempt { guard, charged, .. } = ended;
+        self.tried.extend(guard.handle().map(ProxyHandle::proxy_id));
+        guard.finished(charged).await;
     }
 
-    /// Ends an attempt and begins the next one; `None` when there is no proxy left that has not been tried.
-    pub(crate) async fn next(&mut self, ended: Ticket, outcome: Outcome) -> Option<Ticket> {
-        self.tried
-            .extend(ended.handle().map(|handle| handle.proxy_id()));
-        // First the verdict: it is what moves the session.
-        ended.finished(outcome).await;
-        let handle = self.acquire().await.ok()?;
-        if self.tried.contains(&handle.proxy_id()) {
-            // Better than nothing for a request of its own, but not for the same one again.
-            let (attempt, outcome) = (self.attempt(), Outcome::Cancelled);
-            history::releases(attempt, outcome);
-            history::released(attempt, &handle.release(outcome).await);
+    /// The lease of the next attempt; `None` when there is no proxy left that has not been tried. It follows
+    /// [`Attempts::settle`], which moves the session.
+    async fn another(&self) -> Option<AttemptGuard> {
+        let guard = self.lease().await.ok()?;
+        if !guard.is_used() {
+            guard.finished(Outcome::Cancelled).await;
             return None;
         }
-        self.metrics.retried();
-        Some(self.ticket(handle))
+        Some(guard)
     }
 
-    async fn acquire(&self) -> Result<ProxyHandle, Error> {
-        let tags: Vec<&str> = self.wishes.tags.iter().map(String::as_str).collect();
+    /// Asks for a proxy.
+    async fn lease(&self) -> Result<AttemptGuard, Error> {
+        let tags: Vec<&str> = self.params.tags.iter().map(String::as_str).collect();
+        let host = self.exchange.host();
         let request = Request {
-            target: self.host,
-            session: self.wishes.session.as_deref(),
+            target: host,
+            session: self.params.session.as_deref(),
             tags: &tags,
             tried: &self.tried,
-            ttl_ms: self.wishes.ttl_ms,
+            ttl_ms: self.params.ttl_ms,
         };
-        let attempt = self.attempt();
-        history::asks(attempt, self.host);
-        let acquired = if self.decides {
-            self.manager.acquire(&request).await
-        } else {
-            internals::unleased(self.manager).ok_or(Error::NoProxy)
-        };
-        match &acquired {
-            Ok(handle) => history::leased(attempt, handle),
-            Err(error) => history::refused(attempt, error),
-        }
-        acquired
-    }
-
-    fn attempt(&self) -> Attempt {
         let tried = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
-        Attempt {
-            request: self.number,
+        let attempt = AttemptId {
+            request: self.request,
             number: tried.saturating_add(1),
-        }
-    }
-
-    fn ticket(&self, handle: ProxyHandle) -> Ticket {
-        self.metrics.granted(handle.reason());
-        let (method, metrics) = (self.method.clone(), self.metrics.clone());
-        let tenant = self.tenant.cloned();
-        Ticket::new(handle, tenant, method, self.attempt(), metrics)
+        };
+        let observers = self.gateway.observers();
+        observers.tell(attempt, &Event::Asked { host });
+        let acquired = if self.gateway.decides() {
+            self.gateway.manager().acquire(&request).await
+        } else {
+            internals::unleased(self.gateway.manager()).ok_or(Error::NoProxy)
+        };
+        let handle = acquired.inspect_err(|error| {
+            observers.tell(attempt, &Event::Refused { host, error });
+        })?;
+        // A proxy that failed before is better than none for a new request, but not for the same one again.
+        let used = !self.tried.contains(&handle.proxy_id());
+        let method = used.then(|| self.exchange.method().clone());
+        let observers = observers.clone();
+        Ok(AttemptGuard::new(handle, attempt, observers, method))
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use remora_host::{Error, Plugin, PluginError, ProxyManager, Runtime, Scope};
+use remora_host::{Error, Outcome, Plugin, PluginError, ProxyManager, Runtime, Scope};
 
 use crate::config::{BuildError, Config, Pool, Storage};
 use crate::gateway::Gateway;
@@ -50,7 +50,9 @@ async fn assemble(
     runtime: Option<&Runtime>,
 ) -> Result<Gateway, BuildError> {
     let trust = trust(config)?;
-    let mut builder = ProxyManager::builder().config(pool.config.clone());
+    let mut builder = ProxyManager::builder()
+        .config(pool.config.clone())
+        .unmarked(Outcome::Cancelled);
     let plugin = match (&config.file.plugin, runtime) {
         (None, None) => None,
         (Some(path), None) => Some(own_plugin(path, Plugin::from_file(path))?),
@@ -70,7 +72,7 @@ async fn assemble(
     }
     let manager = builder.build()?;
     let ids = manager.add_proxies(pool.proxies.clone()).await?;
-    let gateway = Gateway::new(manager, pool.settings(config.timeouts), trust).owning(ids);
+    let gateway = Gateway::new(manager, pool.settings(config.timeouts), trust).managed_by_file(ids);
     Ok(gateway.with_store(storage.store).with_record(record))
 }
 

@@ -37,7 +37,7 @@ pub use pool::Pool;
 pub(crate) use pool::proxies;
 pub use settings::{Addresses, AdminAccess, Limits, Retry, Settings, Timeouts};
 pub(crate) use storage::{Storage, StorageUrl};
-pub(crate) use tenant::{Caps, TenantConfig, check_name, read_tenant};
+pub(crate) use tenant::{TenantConfig, TenantLimits, check_name, read_tenant};
 pub use validate::{Config, Draft, Shell, load};
 
 /// A file of this text; `name` stands for it in errors.

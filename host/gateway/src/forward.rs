@@ -1,98 +1,143 @@
-//! Plain HTTP: what comes back through an upstream proxy goes on to the client.
+//! Plain HTTP: a request through an upstream proxy, and its response on the way back.
 
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http_body_util::{Either, Full};
 use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
-use hyper::{Response, Version, header};
-use remora_host::Outcome;
+use hyper::{Method, Response, Version, header};
+use remora_host::{Outcome, ProxyHandle};
+use remora_http::{AttemptEnd, Fault};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::body::{Body, BodyError};
+use crate::admission::InFlightPermit;
+use crate::attempt::{Answered, AnsweredLease, Exchange, Settled};
+use crate::config::Timeouts;
 use crate::headers;
-use crate::tenants::Place;
-use crate::ticket::Ticket;
+use crate::outgoing::Outgoing;
 use crate::upload::Upload;
-use crate::upstream::Shelf;
+use crate::upstream::{Checkout, Upstream};
 
-/// A response body that knows when it has been read, broken off or given up.
-pub(crate) struct Tracked {
+/// A response's body: whole, or as it comes through an upstream proxy.
+pub(crate) type ResponseBody = Either<Full<Bytes>, Box<LeasedBody>>;
+
+type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Exchange for Outgoing {
+    type Answer = (Response<Incoming>, Checkout);
+
+    fn method(&self) -> &Method {
+        &self.method
+    }
+
+    fn host(&self) -> &str {
+        self.host()
+    }
+
+    async fn send(
+        &self,
+        upstream: &Arc<Upstream>,
+        handle: &ProxyHandle,
+        timeouts: &Timeouts,
+    ) -> Result<Answered<Self::Answer>, Fault> {
+        let source = upstream.response_source();
+        let (response, checkout) = upstream.send(self, handle, timeouts).await?;
+        let status = response.status();
+        if source.refuses_credentials(status.as_u16()) {
+            // To the client it would say that its own credentials, for remora, are wrong.
+            return Err(Fault::Challenge);
+        }
+        Ok(Answered {
+            answer: (response, checkout),
+            status,
+            end: Some(AttemptEnd::Response(status.as_u16(), source)),
+        })
+    }
+
+    fn is_repeatable(&self, after: Option<Fault>) -> bool {
+        match after {
+            Some(fault) => self.survives(fault),
+            None => self.is_repeatable(),
+        }
+    }
+}
+
+/// The body of a response, with the lease of the attempt that it came by. It settles the lease when it has been
+/// read, broken off or given up.
+pub(crate) struct LeasedBody {
     body: Incoming,
     /// The request body, which may still be on its way.
     upload: Upload,
-    /// What to do with the connection once all of it has been read.
-    shelf: Option<Shelf>,
-    /// The lease, and the outcome if all of it gets through; `None` where the verdict is out already.
-    verdict: Option<(Ticket, Outcome)>,
-    /// It is given up when nothing has come for so long.
+    /// The connection, which is kept once all of the body has been read.
+    checkout: Option<Checkout>,
+    /// `None` once it is settled.
+    lease: Option<AnsweredLease>,
+    /// The body is given up when nothing has come for so long.
     idle: Duration,
     complete: bool,
     /// Whether the connection is authenticated, and so the client's alone.
     is_owned: bool,
-    /// What the request occupies until it is over.
-    _place: Option<Place>,
+    _permit: Option<InFlightPermit>,
     waiting_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl fmt::Debug for Tracked {
+impl fmt::Debug for LeasedBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tracked")
-            .field("verdict", &self.verdict)
+        f.debug_struct("LeasedBody")
+            .field("lease", &self.lease)
             .finish_non_exhaustive()
     }
 }
 
 /// The response for the client.
-pub(crate) fn answer(
-    response: Response<Incoming>,
-    shelf: Shelf,
-    upload: Upload,
-    verdict: Option<(Ticket, Outcome)>,
+pub(crate) fn response(
+    outgoing: Outgoing,
+    settled: Settled<(Response<Incoming>, Checkout)>,
     idle: Duration,
-    is_owned: bool,
-    place: Option<Place>,
-) -> Response<Body> {
+    permit: Option<InFlightPermit>,
+) -> Response<ResponseBody> {
+    let (response, checkout) = settled.answer;
     let (mut head, body) = response.into_parts();
-    let is_owned =
-        is_owned || headers::authenticate_a_connection(&head.headers, header::WWW_AUTHENTICATE);
+    let is_owned = outgoing.owns_its_connection()
+        || headers::authenticate_a_connection(&head.headers, header::WWW_AUTHENTICATE);
     headers::strip(&mut head.headers);
     head.version = Version::HTTP_11;
-    let tracked = Tracked {
+    let body = LeasedBody {
         body,
-        upload,
-        shelf: Some(shelf),
-        verdict,
+        upload: outgoing.upload,
+        checkout: Some(checkout),
+        lease: settled.lease,
         idle,
         complete: false,
         is_owned,
-        _place: place,
+        _permit: permit,
         waiting_since: None,
         timer: None,
     };
-    Response::from_parts(head, Body::Download(Box::new(tracked)))
+    Response::from_parts(head, Either::Right(Box::new(body)))
 }
 
-impl Tracked {
-    /// All of it has been read, or nothing more of it is wanted.
+impl LeasedBody {
+    /// Settles the lease. `outcome`: `None` when all of the body got through.
     fn end(&mut self, outcome: Option<Outcome>) {
-        if let Some((ticket, if_complete)) = self.verdict.take() {
-            ticket.finish(outcome.unwrap_or(if_complete));
+        if let Some(AnsweredLease { guard, if_complete }) = self.lease.take() {
+            guard.finish(outcome.or(if_complete).unwrap_or(Outcome::Success));
         }
-        if let Some(shelf) = self.shelf.take()
+        if let Some(checkout) = self.checkout.take()
             && (self.complete || self.body.is_end_stream())
             && self.upload.is_over()
             && !self.is_owned
         {
-            shelf.keep();
+            checkout.keep();
         }
     }
 
-    /// Nothing is there: how long that may last. The timer is looked at when it fires, rather than set anew
-    /// with every frame.
+    /// Waits for the idle timeout. The timer is checked when it fires, rather than set anew with every frame.
     fn wait(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
         let deadline = since + self.idle;
@@ -109,7 +154,7 @@ impl Tracked {
     }
 }
 
-impl hyper::body::Body for Tracked {
+impl hyper::body::Body for LeasedBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -117,8 +162,8 @@ impl hyper::body::Body for Tracked {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(shelf) = &mut self.shelf {
-            shelf.drive(context);
+        if let Some(checkout) = &mut self.checkout {
+            checkout.drive(context);
         }
         match Pin::new(&mut self.body).poll_frame(context) {
             Poll::Pending => {
@@ -132,7 +177,7 @@ impl hyper::body::Body for Tracked {
             Poll::Ready(Some(Ok(frame))) => {
                 self.waiting_since = None;
                 if frame.is_trailers() {
-                    // Nothing follows them, and nobody asks again.
+                    // Nothing follows them, and hyper does not poll again.
                     self.complete = true;
                     self.end(None);
                 }
@@ -163,9 +208,9 @@ impl hyper::body::Body for Tracked {
     }
 }
 
-impl Drop for Tracked {
+impl Drop for LeasedBody {
     fn drop(&mut self) {
-        // A body whose end is known in advance is not polled once more to hear of it.
+        // hyper does not poll a body again whose end is known in advance.
         let complete = self.body.is_end_stream();
         self.end((!complete).then_some(Outcome::Cancelled));
     }

@@ -6,7 +6,7 @@ use hyper::HeaderMap;
 use hyper::header::HeaderName;
 
 use crate::admin;
-use crate::client::Clients;
+use crate::auth::Users;
 use crate::config::{self, Shell};
 use crate::password::{Inspector, Secret};
 
@@ -31,15 +31,16 @@ pub fn configuration(text: &str) -> Vec<String> {
     said
 }
 
-/// Session, tags and time in milliseconds of a client that is heard. There is one user, alice, whose password is
+/// Session, tags and time to live in milliseconds of an authenticated client. There is one user, alice, whose password is
 /// s3cret, and a session header, x-session-id.
 pub fn hear(headers: &mut HeaderMap) -> Option<(Option<String>, Vec<String>, Option<u64>)> {
     static INSPECTOR: OnceLock<Option<Inspector>> = OnceLock::new();
     let inspector = INSPECTOR.get_or_init(|| Inspector::new().ok()).as_ref()?;
-    let mut clients = Clients::nobody(Some(HeaderName::from_static("x-session-id")));
-    clients.add("alice".into(), Secret::Plain("s3cret".into()), ());
-    let ((), wishes) = clients.hear(headers, inspector).ok()?.at_once().ok()?;
-    Some((wishes.session, wishes.tags, wishes.ttl_ms))
+    let mut users = Users::new(Some(HeaderName::from_static("x-session-id")));
+    users.add("alice".into(), Secret::Plain("s3cret".into()), ());
+    let pending = users.authenticate(headers, inspector).ok()?;
+    let ((), params) = pending.verified().ok()?;
+    Some((params.session, params.tags, params.ttl_ms))
 }
 
 /// What must not be passed on is gone.

@@ -2,45 +2,44 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`config`] | reads `remora.toml` and says what is wrong with it |
-//! | [`build`] | from a checked configuration to the pool at its top |
+//! | [`config`] | reads `remora.toml` and reports errors in it |
+//! | [`build`] | from a checked configuration to its default pool |
 //! | `storage` | the storage of each pool, opened |
-//! | [`server`] | accepts connections, and stops gracefully |
-//! | [`tenants`] | whom a request is from, and so through which pool it goes |
-//! | `target` | where a request wants to go |
-//! | [`gateway`] | what happens with a request |
-//! | [`client`] | who is asking: authentication, session id, tags |
-//! | `password` | what shows that a client is who it says |
-//! | [`attempt`] | over which proxy a request goes, and over which next when that fails |
-//! | `outgoing` | what is passed on of a request, and how often that may happen |
-//! | `upload` | how a request's body is doing: clients that break off or dawdle |
+//! | [`server`] | the listeners for clients and operators, started and stopped together |
+//! | `listener` | accepted connections, their requests and tunnels |
+//! | `router` | the way of a request to its pool |
+//! | `auth` | authentication of clients; session, tags and time to live of a request |
+//! | `password` | verification of passwords |
+//! | `admission` | limits of a tenant |
+//! | [`tenants`] | the pools that are served, and their users |
+//! | [`gateway`] | a pool and its state while it is served |
+//! | `attempt` | the attempts of a request, through one proxy after the other |
+//! | `lease` | the lease of an attempt: given back once, observed |
 //! | [`upstream`] | connections to upstream proxies: HTTP, TLS, SOCKS; kept for reuse |
+//! | `outgoing` | a request as it is passed on |
+//! | `upload` | the body of a request, and its progress |
 //! | `forward` | plain HTTP: the response on its way back |
 //! | `tunnel` | CONNECT: bytes in both directions |
-//! | [`classify`] | what an answer or a fault says about the proxy |
-//! | `ticket` | a lease that is released once, and what is said of it |
 //! | `metrics` | counters for Prometheus |
 //! | `record` | the file that every decision is written to |
-//! | `history` | what is written down for programs that check the rules |
-//! | `headers` | what must not be passed on |
-//! | `body` | the bodies that it sends |
+//! | `headers` | headers that are not passed on |
 //! | `stdout` | standard output of commands |
-//! | `seldom` | what clients cause and the log says now and then |
-//! | `reply` | what clients are told when something is wrong |
+//! | `log_limiter` | a limiter for log lines that clients cause |
+//! | `reply` | error responses |
 //! | [`admin`] | `/stats`, `/sessions`, `/proxies`, `/metrics`, `/healthz` |
 //! | [`envoy`] | the configuration of an Envoy with the same decisions in it |
 //! | [`demo`] | a pool, an origin and a client on loopback, to watch it work |
 
 #![forbid(unsafe_code)]
-// `stdout::say` does not panic where nobody reads on.
+// `stdout::say` does not panic where its reader is gone.
 #![warn(clippy::print_stdout)]
 
 pub mod admin;
-pub mod attempt;
-mod body;
+mod admission;
+mod attempt;
+mod auth;
 pub mod build;
 pub mod cli;
-pub mod client;
 pub mod config;
 pub mod demo;
 pub mod envoy;
@@ -49,20 +48,20 @@ mod forward;
 pub mod fuzz;
 pub mod gateway;
 mod headers;
-mod history;
+mod lease;
+mod listener;
+mod log_limiter;
 mod metrics;
 mod outgoing;
 mod password;
 mod record;
 mod reply;
-mod seldom;
+mod router;
 pub mod server;
 mod stdout;
 mod storage;
 mod store;
-mod target;
 pub mod tenants;
-mod ticket;
 mod tunnel;
 mod upload;
 pub mod upstream;

@@ -1,4 +1,4 @@
-//! A request on its way out: what is passed on of it, and how often that may happen.
+//! A request on its way out: the parts that are passed on, and whether it can be sent again.
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -6,9 +6,8 @@ use hyper::http::uri::Authority;
 use hyper::{Method, Request, Uri, Version};
 use remora_http::{Fault, is_idempotent};
 
-use crate::body::Body;
 use crate::headers;
-use crate::upload::Upload;
+use crate::upload::{ReplayableBody, Upload};
 
 /// A request that may have to be sent more than once.
 pub(crate) struct Outgoing {
@@ -55,7 +54,7 @@ impl Outgoing {
     }
 
     /// The request to send; `None` once its body is gone.
-    pub(crate) fn request(&self) -> Option<Request<Body>> {
+    pub(crate) fn request(&self) -> Option<Request<ReplayableBody>> {
         let mut request = Request::new(self.upload.body()?);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();

@@ -2,31 +2,32 @@
 
 use std::time::Duration;
 
+use http_body_util::Full;
+use hyper::body::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use remora_core::AcquireError;
 use remora_host::Error;
 use remora_http::{CHALLENGE, CONTENT_TYPE, ErrorResponse, Fault};
 
-use crate::body::Body;
-use crate::tenants::Beyond;
+use crate::admission::LimitExceeded;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// A response of one line.
-pub(crate) fn text(status: StatusCode, line: &str) -> Response<Body> {
+pub(crate) fn text(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
     body(status, format!("remora: {line}\n"))
 }
 
-fn body(status: StatusCode, body: String) -> Response<Body> {
-    let mut response = Response::new(Body::full(body));
+fn body(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let plain = HeaderValue::from_static(CONTENT_TYPE);
     response.headers_mut().insert(header::CONTENT_TYPE, plain);
     response
 }
 
-fn error(error: &ErrorResponse) -> Response<Body> {
+fn error(error: &ErrorResponse) -> Response<Full<Bytes>> {
     let mut response = body(status(error.status), error.body());
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::try_from(error.proxy_status()) {
@@ -44,12 +45,12 @@ pub(crate) fn status(status: u16) -> StatusCode {
 }
 
 /// A request that is not a request to a proxy.
-pub(crate) fn malformed(line: &str) -> Response<Body> {
+pub(crate) fn malformed(line: &str) -> Response<Full<Bytes>> {
     error(&ErrorResponse::malformed(line.to_owned()))
 }
 
 /// A client that has to authenticate.
-pub(crate) fn unknown_client() -> Response<Body> {
+pub(crate) fn unknown_client() -> Response<Full<Bytes>> {
     let mut response = error(&ErrorResponse::authentication_required());
     let basic = HeaderValue::from_static(CHALLENGE);
     response
@@ -59,12 +60,12 @@ pub(crate) fn unknown_client() -> Response<Body> {
 }
 
 /// A fault on the way.
-pub(crate) fn fault(fault: Fault) -> Response<Body> {
+pub(crate) fn fault(fault: Fault) -> Response<Full<Bytes>> {
     error(&fault.into())
 }
 
 /// The reason for which there is no proxy for a request.
-pub(crate) fn refusal(refused: &Error) -> Response<Body> {
+pub(crate) fn refusal(refused: &Error) -> Response<Full<Bytes>> {
     let acquire = match *refused {
         Error::Key(error) => Some(AcquireError::Key(error)),
         Error::NoProxy => Some(AcquireError::NoProxy),
@@ -92,25 +93,25 @@ pub(crate) fn refusal(refused: &Error) -> Response<Body> {
 }
 
 /// A client whose tenant has reached a limit.
-pub(crate) fn beyond(beyond: Beyond) -> Response<Body> {
-    let (status, wait) = match beyond {
+pub(crate) fn limit_exceeded(exceeded: LimitExceeded) -> Response<Full<Bytes>> {
+    let (status, wait) = match exceeded {
         // Nothing says when one of its requests will end.
-        Beyond::Concurrent(_) => (503, Duration::from_secs(1)),
-        Beyond::Rate { retry_after, .. } => (429, retry_after),
+        LimitExceeded::Concurrent(_) => (503, Duration::from_secs(1)),
+        LimitExceeded::Rate { retry_after, .. } => (429, retry_after),
     };
-    let response = ErrorResponse::new(status, "http_request_denied", beyond.to_string());
+    let response = ErrorResponse::new(status, "http_request_denied", exceeded.to_string());
     error(&response.after(Some(ms(wait))))
 }
 
 /// A client whose tenant is not served.
-pub(crate) fn absent_tenant() -> Response<Body> {
+pub(crate) fn absent_tenant() -> Response<Full<Bytes>> {
     let line = "your tenant is not served at the moment: it is being made, or its operator has been told what is wrong with it";
     let response = ErrorResponse::new(503, "proxy_configuration_error", line);
     error(&response.after(Some(5_000)))
 }
 
 /// A client that cannot be authenticated now, because too many others are.
-pub(crate) fn busy() -> Response<Body> {
+pub(crate) fn busy() -> Response<Full<Bytes>> {
     let line = "too many clients are authenticating; come back in a moment";
     let response = ErrorResponse::new(503, "http_request_denied", line);
     error(&response.after(Some(1_000)))

@@ -1,16 +1,14 @@
-//! Whom a request is from, and so through which pool it goes.
+//! The pools that are served: the default pool, and those of tenants. Their users are published to the router.
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `directory` | who is served at this moment |
+//! | `directory` | the tenants and the users of this moment |
 //! | `tenant` | one tenant: its pool, its limits |
-//! | `admission` | how much a tenant may ask for |
 //! | `maker` | makes tenants of what their files say |
 //! | `threads` | what plugins of tenants run on |
 //! | `change` | adds, changes and removes tenants while others are served |
 //! | `watch` | sees that the files of tenants have changed |
 
-mod admission;
 mod change;
 mod directory;
 mod maker;
@@ -23,43 +21,33 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use hyper::body::Incoming;
-use hyper::{Request, Response};
 use remora_host::PoolStats;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use crate::body::Body;
 use crate::build::{gateway, gateway_on, trust};
-use crate::client::Refused;
 use crate::config::{BuildError, Config, Timeouts};
-use crate::gateway::{Gateway, Opened};
-use crate::metrics::Traffic;
+use crate::gateway::Gateway;
 use crate::password::Inspector;
-use crate::reply;
-use crate::seldom::Seldom;
-use crate::target::target;
-pub(crate) use admission::{Beyond, Place};
+use crate::router::Router;
 use change::Changing;
-pub(crate) use directory::{Directory, Party, Top};
+pub(crate) use directory::{Directory, Top};
 use maker::Maker;
 use maker::PATIENCE_ALONE;
 pub(crate) use maker::{COMPILE, PATIENCE};
 pub(crate) use tenant::Tenant;
 pub(crate) use watch::{first, of_file, watch};
 
-/// All that is served: one pool, or those of any number of tenants.
+/// The default pool, the pools of any number of tenants, or both.
 #[derive(Debug)]
 pub struct Tenants {
     directory: ArcSwap<Directory>,
-    malformed: Seldom,
-    inspector: Inspector,
-    traffic: Traffic,
+    router: Arc<Router>,
     /// `None`: there is one pool, and always will be.
     maker: Option<Maker>,
-    /// Who changes the directory holds it.
+    /// Locked while the directory changes.
     changing: Mutex<Changing>,
     /// Tenants that are being made on the side.
     at_work: TaskTracker,
@@ -102,7 +90,7 @@ impl Tenants {
         Ok(Arc::new(tenants))
     }
 
-    /// One pool, for everybody.
+    /// The default pool alone, without authentication.
     ///
     /// # Errors
     ///
@@ -122,11 +110,10 @@ impl Tenants {
             None => Directory::alone(top),
             Some(_) => Directory::among_tenants(top),
         };
+        let inspector = Inspector::new().map_err(|_| BuildError::Random)?;
         Ok(Self {
+            router: Arc::new(Router::new(directory.users.clone(), inspector)),
             directory: ArcSwap::from_pointee(directory),
-            malformed: Seldom::default(),
-            inspector: Inspector::new().map_err(|_| BuildError::Random)?,
-            traffic: Traffic::default(),
             maker,
             changing: Mutex::new(Changing {
                 timeouts,
@@ -137,7 +124,7 @@ impl Tenants {
         })
     }
 
-    /// Who is served at this moment.
+    /// The tenants and users of this moment.
     pub(crate) fn directory(&self) -> Arc<Directory> {
         self.directory.load_full()
     }
@@ -147,11 +134,19 @@ impl Tenants {
         self.maker.is_some()
     }
 
-    pub(crate) fn traffic(&self) -> &Traffic {
-        &self.traffic
+    /// The way of requests to the pools.
+    pub(crate) fn router(&self) -> &Arc<Router> {
+        &self.router
     }
 
-    /// The record of the pool at the top gets its file.
+    /// Replaces the directory, for the router, too.
+    fn publish(&self, directory: Directory) {
+        let users = directory.users.clone();
+        self.directory.store(Arc::new(directory));
+        self.router.publish(users);
+    }
+
+    /// Opens the trace file of the default pool.
     pub(crate) fn begin_record(&self) -> Result<(), BuildError> {
         let directory = self.directory();
         let record = directory.top().and_then(|top| top.gateway().record());
@@ -167,76 +162,14 @@ impl Tenants {
         Ok(())
     }
 
-    /// Serves one request of a client.
-    pub(crate) async fn serve(
-        &self,
-        mut request: Request<Incoming>,
-        opened: &Opened,
-    ) -> Response<Body> {
-        let target = match target(request.method(), request.uri()) {
-            Ok(target) => target,
-            Err(line) => {
-                return self.malformed(line);
-            }
-        };
-        let heard = {
-            let directory = self.directory.load();
-            directory
-                .clients
-                .hear(request.headers_mut(), &self.inspector)
-        };
-        let sure = match heard {
-            Ok(heard) => heard.sure(&self.inspector).await,
-            Err(refused) => Err(refused),
-        };
-        let (tenant, wishes) = match sure {
-            Ok((Party::There(tenant), wishes)) => (tenant, wishes),
-            Ok((Party::Absent(tenant), _)) => {
-                let host = target.host();
-                tracing::info!(target: "remora::access", %tenant, host, "the tenant is not there");
-                return reply::absent_tenant();
-            }
-            Err(Refused::Unknown) => {
-                let host = target.host();
-                tracing::info!(target: "remora::access", host, "unknown client");
-                return reply::unknown_client();
-            }
-            Err(Refused::Malformed(line)) => return self.malformed(line),
-            Err(Refused::Busy) => {
-                tracing::warn!(target: "remora::access", "too many clients say who they are for the first time");
-                return reply::busy();
-            }
-        };
-        let place = match tenant.admit() {
-            Ok(place) => place,
-            Err(beyond) => {
-                let tenant = tenant.gateway().tenant().map(|name| &**name);
-                tracing::info!(target: "remora::access", tenant, host = target.host(), limit = beyond.name(), "limited");
-                return reply::beyond(beyond);
-            }
-        };
-        let gateway = tenant.gateway();
-        gateway.serve(request, target, &wishes, place, opened).await
-    }
-
-    /// A client that has to be mended: whoever runs the gateway hears of it.
-    fn malformed(&self, line: &str) -> Response<Body> {
-        if self.malformed.is_due() {
-            tracing::warn!(target: "remora::access", line, "refused with 400; others like it are said once a minute");
-        }
-        tracing::debug!(target: "remora::access", line, "malformed");
-        reply::malformed(line)
-    }
-
-    /// Closes connections to upstream proxies that nobody has used for a while.
+    /// Closes the connections to upstream proxies that were idle for too long.
     pub(crate) fn sweep(&self) {
         for tenant in self.directory().all() {
             tenant.gateway().sweep();
         }
     }
 
-    /// Before the process ends: every release is through, and what has changed is on disk. None of them waits for
-    /// another.
+    /// Before the process ends: every release is through, and all changes are on disk. No pool waits for another.
     pub(crate) async fn settled(&self) {
         let mut settling = JoinSet::new();
         for tenant in self.directory().all() {

@@ -1,58 +1,96 @@
-//! CONNECT: bytes in both directions, until one side has had enough.
+//! CONNECT: a tunnel through an upstream proxy, and the bytes in both directions until one side ends it.
 
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::Bytes;
+use hyper::http::uri::Authority;
 use hyper::upgrade::OnUpgrade;
+use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use remora_host::ProxyHandle;
-use remora_http::TunnelTraffic;
+use remora_http::{Fault, TunnelTraffic};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use crate::tenants::Place;
-use crate::ticket::Ticket;
-use crate::upstream::{Far, Stream};
+use crate::admission::InFlightPermit;
+use crate::attempt::{Answered, AnsweredLease, Exchange, Settled};
+use crate::config::Timeouts;
+use crate::lease::AttemptGuard;
+use crate::upstream::{Upstream, UpstreamTunnel};
 
-/// A tunnel that is open at the far side; the client's side follows once it has been told.
+/// A CONNECT request.
+pub(crate) struct Connect {
+    /// The target with its port.
+    pub(crate) target: Authority,
+}
+
+impl Exchange for Connect {
+    type Answer = UpstreamTunnel;
+
+    fn method(&self) -> &Method {
+        &Method::CONNECT
+    }
+
+    fn host(&self) -> &str {
+        self.target.host()
+    }
+
+    async fn send(
+        &self,
+        upstream: &Arc<Upstream>,
+        handle: &ProxyHandle,
+        timeouts: &Timeouts,
+    ) -> Result<Answered<UpstreamTunnel>, Fault> {
+        Ok(Answered {
+            answer: upstream.tunnel(&self.target, handle, timeouts).await?,
+            status: StatusCode::OK,
+            end: None,
+        })
+    }
+
+    fn is_repeatable(&self, after: Option<Fault>) -> bool {
+        after.is_none_or(Fault::is_retriable)
+    }
+}
+
+/// A tunnel that an upstream proxy has opened; the client's side follows once the client has its response.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
     client: OnUpgrade,
-    far: Far,
-    ticket: Ticket,
-    /// It ends when nothing has moved for so long.
+    upstream: UpstreamTunnel,
+    guard: Option<AttemptGuard>,
+    /// The tunnel ends when nothing has moved for so long.
     idle: Duration,
-    /// What it occupies until it is over.
-    _place: Option<Place>,
+    _permit: Option<InFlightPermit>,
 }
 
 impl Tunnel {
     pub(crate) fn new(
         client: OnUpgrade,
-        far: Far,
-        ticket: Ticket,
+        settled: Settled<UpstreamTunnel>,
         idle: Duration,
-        place: Option<Place>,
+        permit: Option<InFlightPermit>,
     ) -> Self {
         Self {
             client,
-            far,
-            ticket,
+            upstream: settled.answer,
+            guard: settled.lease.map(|AnsweredLease { guard, .. }| guard),
             idle,
-            _place: place,
+            _permit: permit,
         }
     }
 
     /// Carries bytes until it is over.
     pub(crate) async fn carry(self) {
         let Ok(client) = self.client.await else {
-            // Gone before it could be told; the ticket says so when it is dropped.
+            // Gone before its response; the guard cancels the lease.
             return;
         };
         let Ok(client) = client.downcast::<TokioIo<TcpStream>>() else {
@@ -61,16 +99,15 @@ impl Tunnel {
         let moved = AtomicU64::new(0);
         let left = AtomicBool::new(false);
         let answered = Notify::new();
-        let near = Stream::Tcp(client.io.into_inner());
-        let mut near = Metered::new(near, client.read_buf, &moved);
+        let mut near = CountingIo::new(client.io.into_inner(), client.read_buf, &moved);
         near.ended = Some(&left);
-        let mut far = Metered::new(self.far.io, self.far.early, &moved);
-        let mut ticket = Some(self.ticket);
+        let mut far = CountingIo::new(self.upstream.io, self.upstream.early, &moved);
+        let mut guard = self.guard;
         // A breaker waits for its probe, for `half_open_after` at most, and a tunnel lasts as long as it likes. Once
         // something has come back, nothing that follows changes the verdict.
-        let probing = ticket
+        let probing = guard
             .as_ref()
-            .and_then(Ticket::handle)
+            .and_then(AttemptGuard::handle)
             .is_some_and(ProxyHandle::is_probe);
         far.began = probing.then_some(&answered);
         {
@@ -78,8 +115,8 @@ impl Tunnel {
             loop {
                 let before = moved.load(Ordering::Relaxed);
                 tokio::select! {
-                    () = answered.notified(), if probing => if let Some(ticket) = ticket.take() {
-                        ticket.finish(TunnelTraffic { received: true, ..TunnelTraffic::default() }.outcome());
+                    () = answered.notified(), if probing => if let Some(guard) = guard.take() {
+                        guard.finish(TunnelTraffic { received: true, ..TunnelTraffic::default() }.outcome());
                     },
                     carried = &mut copying => {
                         tracing::debug!(?carried, "a tunnel ended");
@@ -87,7 +124,7 @@ impl Tunnel {
                     }
                     () = sleep(self.idle) => if moved.load(Ordering::Relaxed) == before {
                         tracing::debug!("a tunnel ended: nothing moved");
-                        // Where it has not even asked for anything, nobody is to blame.
+                        // A client that has sent nothing is not a fault of the proxy.
                         left.store(true, Ordering::Relaxed);
                         break;
                     }
@@ -99,16 +136,16 @@ impl Tunnel {
             received: far.read > 0,
             client_left: left.load(Ordering::Relaxed),
         };
-        if let Some(ticket) = ticket {
-            ticket.finish(traffic.outcome());
+        if let Some(guard) = guard {
+            guard.finish(traffic.outcome());
         }
     }
 }
 
-/// One side: counts what is read from it, and notes when it ends.
-struct Metered<'a> {
-    io: Stream,
-    /// What was read from it before it was a tunnel's.
+/// One side of a tunnel: counts the bytes read, and notes the end.
+struct CountingIo<'a, T> {
+    io: T,
+    /// Bytes that were read before the tunnel began.
     early: Bytes,
     read: u64,
     moved: &'a AtomicU64,
@@ -117,8 +154,8 @@ struct Metered<'a> {
     ended: Option<&'a AtomicBool>,
 }
 
-impl<'a> Metered<'a> {
-    fn new(io: Stream, early: Bytes, moved: &'a AtomicU64) -> Self {
+impl<'a, T> CountingIo<'a, T> {
+    fn new(io: T, early: Bytes, moved: &'a AtomicU64) -> Self {
         Self {
             io,
             early,
@@ -140,7 +177,7 @@ impl<'a> Metered<'a> {
     }
 }
 
-impl AsyncRead for Metered<'_> {
+impl<T: AsyncRead + Unpin> AsyncRead for CountingIo<'_, T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -165,7 +202,7 @@ impl AsyncRead for Metered<'_> {
     }
 }
 
-impl AsyncWrite for Metered<'_> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for CountingIo<'_, T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -1,7 +1,7 @@
-//! A request's body: how it is doing, and whether it can still be sent to somebody else.
+//! The body of a request on its way: its progress, and whether it can be sent to another proxy.
 //!
-//! A client that breaks off or dawdles is not the proxy's fault. And a body that nobody has read from is as good
-//! for the next proxy as it was for the last.
+//! A client that breaks off or stalls is not the proxy's fault. A body that no attempt has read from can be sent
+//! to the next proxy.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,9 +14,7 @@ use parking_lot::Mutex;
 use remora_http::Fault;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::body::Body;
-
-/// A request body, as seen from beside it. Nothing at all for a request that has none.
+/// A handle on a request's body; `None` for a request without one.
 #[derive(Clone, Debug)]
 pub(crate) struct Upload(Option<Arc<Shared>>);
 
@@ -27,7 +25,7 @@ struct Shared {
     moved: AtomicU64,
     state: AtomicU8,
     size: SizeHint,
-    /// The body until somebody reads from it.
+    /// The body until an attempt reads from it.
     untouched: Mutex<Option<Incoming>>,
 }
 
@@ -51,16 +49,11 @@ impl Upload {
         })))
     }
 
-    /// The body to pass on; `None` once somebody has read from it.
-    pub(crate) fn body(&self) -> Option<Body> {
-        let Some(shared) = &self.0 else {
-            return Some(Body::empty());
-        };
-        self.is_whole().then(|| {
-            Body::Upload(Observed {
-                body: None,
-                shared: shared.clone(),
-            })
+    /// The body to pass on; `None` once an attempt has read from it.
+    pub(crate) fn body(&self) -> Option<ReplayableBody> {
+        self.is_whole().then(|| ReplayableBody {
+            body: None,
+            shared: self.0.clone(),
         })
     }
 
@@ -81,7 +74,7 @@ impl Upload {
         shared.is_none_or(|shared| shared.untouched.lock().is_some())
     }
 
-    /// Whether the client broke it off, or sent what is no body.
+    /// Whether the client broke it off, or sent a malformed body.
     pub(crate) fn is_broken(&self) -> bool {
         self.state() == Some(BROKEN)
     }
@@ -142,13 +135,14 @@ impl Shared {
 
 /// The body of one attempt to send the request.
 #[derive(Debug)]
-pub(crate) struct Observed {
+pub(crate) struct ReplayableBody {
     /// Taken at the first read.
     body: Option<Incoming>,
-    shared: Arc<Shared>,
+    /// `None`: the request has no body.
+    shared: Option<Arc<Shared>>,
 }
 
-impl hyper::body::Body for Observed {
+impl hyper::body::Body for ReplayableBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -156,17 +150,20 @@ impl hyper::body::Body for Observed {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if self.body.is_none() {
-            let taken = self.shared.untouched.lock().take();
-            self.body = taken;
+        let Self { body, shared } = &mut *self;
+        let Some(shared) = shared else {
+            return Poll::Ready(None);
+        };
+        if body.is_none() {
+            *body = shared.untouched.lock().take();
         }
-        let Some(body) = &mut self.body else {
+        let Some(body) = body else {
             // Another attempt has it: this one was given up.
             return Poll::Ready(None);
         };
         let polled = Pin::new(&mut *body).poll_frame(context);
         let over = body.is_end_stream();
-        self.shared.note(match &polled {
+        shared.note(match &polled {
             Poll::Pending => AWAITED,
             Poll::Ready(Some(Err(_))) => BROKEN,
             Poll::Ready(Some(Ok(_))) if !over => MOVING,
@@ -176,13 +173,17 @@ impl hyper::body::Body for Observed {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_some_and(Incoming::is_end_stream)
+        match &self.body {
+            Some(body) => body.is_end_stream(),
+            None => self.shared.is_none(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.body {
-            Some(body) => body.size_hint(),
-            None => self.shared.size,
+        match (&self.body, &self.shared) {
+            (Some(body), _) => body.size_hint(),
+            (None, Some(shared)) => shared.size,
+            (None, None) => SizeHint::with_exact(0),
         }
     }
 }

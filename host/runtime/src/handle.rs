@@ -16,8 +16,9 @@ use crate::proxy::Proxy;
 /// The right to use a proxy for one request.
 ///
 /// Say how it went before it is dropped: [`mark_success`](Self::mark_success),
-/// [`mark_blocked`](Self::mark_blocked) or [`cancel`](Self::cancel). A handle that is dropped without a word
-/// counts as a failure of the proxy: its breaker is charged and the session moves.
+/// [`mark_blocked`](Self::mark_blocked) or [`cancel`](Self::cancel). A handle that is dropped without a mark
+/// counts as a failure of the proxy: its breaker is charged and the session moves. A manager can be built with
+/// another default ([`ProxyManagerBuilder::unmarked`](crate::ProxyManagerBuilder::unmarked)).
 #[must_use = "a handle that is dropped without `mark_success` counts as a failure of its proxy"]
 pub struct ProxyHandle {
     view: Arc<View>,
@@ -29,12 +30,19 @@ pub struct ProxyHandle {
     session: Option<Span>,
     /// What this lease puts into a template's place; only where there is one.
     parts: Option<Parts>,
+    /// The outcome of a drop, as [`code`] writes it.
     outcome: AtomicU8,
 }
 
-const FAILURE: u8 = 0;
-const SUCCESS: u8 = 1;
-const BLOCKED: u8 = 2;
+/// An outcome as a number that fits an atomic.
+const fn code(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Failure => 0,
+        Outcome::Success => 1,
+        Outcome::Blocked => 2,
+        Outcome::Cancelled => 3,
+    }
+}
 
 impl fmt::Debug for ProxyHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,7 +56,14 @@ impl fmt::Debug for ProxyHandle {
 }
 
 impl ProxyHandle {
-    pub(crate) fn new(view: Arc<View>, place: usize, grant: Grant, tags: &[&str]) -> Self {
+    /// `unmarked`: the outcome of a handle that is dropped without a mark.
+    pub(crate) fn new(
+        view: Arc<View>,
+        place: usize,
+        grant: Grant,
+        tags: &[&str],
+        unmarked: Outcome,
+    ) -> Self {
         let templated = view.member(place).endpoint.is_template();
         Self {
             parts: templated.then(|| Parts::of(&grant, tags)),
@@ -57,7 +72,7 @@ impl ProxyHandle {
             place,
             lease: Some(grant.lease),
             reason: grant.reason,
-            outcome: AtomicU8::new(FAILURE),
+            outcome: AtomicU8::new(code(unmarked)),
         }
     }
 
@@ -70,7 +85,7 @@ impl ProxyHandle {
             reason: Reason::Rotated,
             session: None,
             parts: None,
-            outcome: AtomicU8::new(SUCCESS),
+            outcome: AtomicU8::new(code(Outcome::Success)),
         }
     }
 
@@ -151,13 +166,27 @@ impl ProxyHandle {
 
     /// The request went well. Takes effect when the handle is dropped.
     pub fn mark_success(&self) {
-        self.outcome.store(SUCCESS, Ordering::Relaxed);
+        self.mark(Outcome::Success);
     }
 
     /// The target refuses this exit: the session moves, this proxy is left aside for this target for a
     /// while, and the breaker is left alone. Takes effect when the handle is dropped.
     pub fn mark_blocked(&self) {
-        self.outcome.store(BLOCKED, Ordering::Relaxed);
+        self.mark(Outcome::Blocked);
+    }
+
+    fn mark(&self, outcome: Outcome) {
+        self.outcome.store(code(outcome), Ordering::Relaxed);
+    }
+
+    /// The outcome with which a drop of the handle releases it: the last mark, or the manager's default.
+    pub fn outcome(&self) -> Outcome {
+        match self.outcome.load(Ordering::Relaxed) {
+            1 => Outcome::Success,
+            2 => Outcome::Blocked,
+            3 => Outcome::Cancelled,
+            _ => Outcome::Failure,
+        }
     }
 
     /// The request was given up, and the proxy is not to blame: neither session nor breaker change.
@@ -217,11 +246,6 @@ impl ProxyHandle {
 
 impl Drop for ProxyHandle {
     fn drop(&mut self) {
-        let outcome = match self.outcome.load(Ordering::Relaxed) {
-            SUCCESS => Outcome::Success,
-            BLOCKED => Outcome::Blocked,
-            _ => Outcome::Failure,
-        };
-        self.let_go(outcome);
+        self.let_go(self.outcome());
     }
 }

@@ -141,6 +141,8 @@ impl Drop for Views {
 pub(crate) struct Shared {
     pub(crate) decisions: Decisions,
     strategy: Strategy,
+    /// The outcome of a handle that is dropped without a mark.
+    unmarked: Outcome,
 }
 
 /// A pool of proxies with sticky sessions, rotation and circuit breakers. Cheap to clone; clones are the
@@ -391,7 +393,8 @@ impl ProxyManager {
             decisions.release(grant.lease, Outcome::Cancelled).await?;
             return Err(Error::NoProxy);
         };
-        Ok(ProxyHandle::new(view, place, grant, request.tags))
+        let unmarked = self.shared.unmarked;
+        Ok(ProxyHandle::new(view, place, grant, request.tags, unmarked))
     }
 }
 

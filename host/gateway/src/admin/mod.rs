@@ -10,11 +10,11 @@
 //! | `GET /tenants` | every tenant in numbers, and why a change of one was refused |
 //! | `/tenants/NAME/…` | the same of a tenant's pool, but for the metrics |
 
+pub(crate) mod access;
 pub(crate) mod answers;
 mod tenants;
-mod token;
 
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body as HttpBody, Bytes};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
@@ -24,34 +24,15 @@ use remora_host::Error;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::body::Body;
-use crate::config::{AdminAccess, proxies, unknown};
+use crate::config::{proxies, unknown};
 use crate::gateway::Gateway;
 use crate::reply;
 use crate::tenants::Tenants;
+pub use access::{Admin, Token};
 use answers::{Added, Health, Proxy, Session, Stats};
-pub use token::Token;
 
 /// The most bytes of a request's body.
 const MAX_BODY: usize = 1 << 20;
-
-/// The admin interface.
-#[derive(Clone, Debug, Default)]
-pub struct Admin {
-    /// What who changes something has to show; `None`: nobody can.
-    pub token: Option<Token>,
-    /// Whether who only looks has to show it, too.
-    pub guarded: bool,
-}
-
-impl From<&AdminAccess> for Admin {
-    fn from(access: &AdminAccess) -> Self {
-        Self {
-            token: access.token.as_ref().map(|token| Token::new(&token.0)),
-            guarded: access.guarded,
-        }
-    }
-}
 
 /// What a path stands for.
 enum Place<'a> {
@@ -108,7 +89,7 @@ impl From<Error> for Refused {
     }
 }
 
-type Answer = Result<Response<Body>, Refused>;
+type Answer = Result<Response<Full<Bytes>>, Refused>;
 
 fn bad(line: impl Into<String>) -> Refused {
     Refused::Status(StatusCode::BAD_REQUEST, line.into())
@@ -116,7 +97,11 @@ fn bad(line: impl Into<String>) -> Refused {
 
 impl Admin {
     /// Answers one request.
-    pub(crate) async fn serve<B>(&self, tenants: &Tenants, request: Request<B>) -> Response<Body>
+    pub(crate) async fn serve<B>(
+        &self,
+        tenants: &Tenants,
+        request: Request<B>,
+    ) -> Response<Full<Bytes>>
     where
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -257,8 +242,8 @@ async fn healthz(gateway: &Gateway) -> Answer {
     Ok(response)
 }
 
-fn openmetrics(text: String) -> Response<Body> {
-    let mut response = Response::new(Body::full(text));
+fn openmetrics(text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text.into()));
     let kind =
         HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -269,7 +254,7 @@ fn found(found: bool, otherwise: &str) -> Answer {
     if !found {
         return Err(Refused::Status(StatusCode::NOT_FOUND, otherwise.to_owned()));
     }
-    let mut response = Response::new(Body::empty());
+    let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)
 }
@@ -281,7 +266,7 @@ fn internal() -> Refused {
 
 fn json<T: Serialize>(value: &T) -> Answer {
     let text = serde_json::to_string(value).map_err(|_| internal())?;
-    let mut response = Response::new(Body::full(text + "\n"));
+    let mut response = Response::new(Full::new((text + "\n").into()));
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     Ok(response)

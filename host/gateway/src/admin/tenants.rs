@@ -126,7 +126,7 @@ pub(super) async fn counters(tenants: &Tenants) -> Answer {
         store: tenant.gateway().store().state(),
         in_flight: tenant.in_flight(),
     });
-    let text = metrics::text(pools.collect(), tenants.traffic());
+    let text = metrics::text(pools.collect(), tenants.router().traffic());
     Ok(openmetrics(text.map_err(|_| internal())?))
 }
 

@@ -71,7 +71,7 @@ pub(crate) struct TenantLimitFields {
 
 /// Limits of a tenant's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Caps {
+pub(crate) struct TenantLimits {
     /// Requests in flight, open tunnels among them.
     pub(crate) concurrent: usize,
     /// Requests that begin in a second; so many at once, too.
@@ -89,7 +89,7 @@ pub(crate) struct TenantConfig {
     /// Its users.
     pub(crate) secrets: HashMap<String, Secret>,
     /// Limits of its requests.
-    pub(crate) caps: Caps,
+    pub(crate) limits: TenantLimits,
     /// Limits of its plugin.
     pub(crate) plugin_limits: Limits,
     /// Bytes that it may keep in the storage.
@@ -139,7 +139,7 @@ impl TenantFields {
         TenantConfig {
             pool: PoolFields::from(self).check(errors),
             secrets: self.secrets(errors),
-            caps: self.caps(errors),
+            limits: self.limits(errors),
             plugin_limits: self.plugin_limits(errors),
             storage_bytes: self.storage_bytes(errors),
             fields: self.clone(),
@@ -187,8 +187,8 @@ impl TenantFields {
         bytes
     }
 
-    /// Limits of its requests.
-    fn caps(&self, errors: &mut Vec<BuildError>) -> Caps {
+    /// Its limits.
+    fn limits(&self, errors: &mut Vec<BuildError>) -> TenantLimits {
         let concurrent = self.limits.concurrent_requests;
         let concurrent = concurrent.unwrap_or(CONCURRENT_REQUESTS);
         if !(1..=1_000_000).contains(&concurrent) {
@@ -201,7 +201,7 @@ impl TenantFields {
         if let (Some(n), None) = (per_second, rate) {
             errors.push(field("limits.requests_per_second", n, "1 to 1000000"));
         }
-        Caps {
+        TenantLimits {
             concurrent,
             per_second: rate,
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::error::{BuildError, field};
 use super::listener::User;
-use crate::client;
+use crate::auth;
 use crate::password::{Hashed, MostCost, Secret};
 
 /// How the password of a user may stand in a file.
@@ -29,7 +29,7 @@ pub(super) fn secrets(
         if !(1..=64).contains(&user.name.len()) || !user.name.bytes().all(plain) {
             let accepted = "1 to 64 bytes of printable ASCII without spaces, `:` and `/`";
             errors.push(field(&name, &user.name, accepted));
-        } else if client::splits(&user.name) {
+        } else if auth::splits(&user.name) {
             let accepted = "a name without `-session-`, `-sessid-`, `-sesstime-` and `-tag-`: what stands \
                             behind them is not a part of it";
             errors.push(field(&name, &user.name, accepted));

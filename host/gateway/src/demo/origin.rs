@@ -6,15 +6,14 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use hyper::body::Incoming;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-
-use crate::body::Body;
 
 /// Who logged in from where, by host.
 type Logins = Arc<Mutex<HashMap<String, IpAddr>>>;
@@ -39,13 +38,13 @@ pub(super) async fn start() -> io::Result<SocketAddr> {
 }
 
 /// Answers with the address that the request came from.
-fn serve(request: &Request<Incoming>, from: IpAddr, logins: &Logins) -> Response<Body> {
+fn serve(request: &Request<Incoming>, from: IpAddr, logins: &Logins) -> Response<Full<Bytes>> {
     let host = request
         .headers()
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());
     let host = host.unwrap_or_default().to_owned();
-    let mut response = Response::new(Body::full(from.to_string()));
+    let mut response = Response::new(Full::new(from.to_string().into()));
     match request.uri().path() {
         "/login" => {
             logins.lock().insert(host, from);

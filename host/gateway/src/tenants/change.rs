@@ -11,6 +11,7 @@ use super::Tenants;
 use super::directory::{Directory, Top};
 use super::maker::{Maker, Prepared, forget_proxies};
 use super::tenant::Tenant;
+use crate::config::Timeouts;
 use crate::config::{BuildError, TenantConfig, Timeouts};
 use crate::password::{Secret, remember};
 
@@ -350,7 +351,7 @@ impl Tenants {
             }
         }
         maker.keep_plugins_of(next.tenants.values());
-        self.directory.store(Arc::new(next));
+        self.publish(next);
     }
 
     /// Changes what is the same for all, and the users of the pool at the top.
@@ -393,7 +394,7 @@ impl Tenants {
             .collect();
         match &self.maker {
             Some(maker) => self.replace(&before, directory, maker),
-            None => self.directory.store(Arc::new(directory)),
+            None => self.publish(directory),
         }
     }
 }

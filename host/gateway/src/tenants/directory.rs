@@ -1,4 +1,4 @@
-//! Who is served at this moment.
+//! The tenants and the users of this moment.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -6,40 +6,32 @@ use std::sync::Arc;
 use hyper::header::HeaderName;
 
 use super::tenant::Tenant;
-use crate::client::Clients;
+use crate::auth::Users;
 use crate::config::TenantConfig;
+use crate::gateway::Gateway;
 use crate::password::{Secret, remember};
+use crate::router::Route;
 
-/// Whose a client is.
-#[derive(Clone, Debug)]
-pub(crate) enum Party {
-    /// It is served.
-    There(Arc<Tenant>),
-    /// The tenant of this name is still being made, or cannot be made.
-    Absent(Arc<str>),
-}
-
-impl Party {
-    /// The tenant; `None` where it is absent.
-    fn there(&self) -> Option<&Arc<Tenant>> {
-        match self {
-            Self::There(tenant) => Some(tenant),
-            Self::Absent(_) => None,
-        }
-    }
-
-    fn is(&self, name: &str) -> bool {
-        match self {
-            Self::There(tenant) => tenant.gateway().tenant().is_some_and(|is| **is == *name),
-            Self::Absent(is) => **is == *name,
-        }
+/// The pool of a route; `None` while the tenant is pending.
+fn ready(route: &Route) -> Option<&Gateway> {
+    match route {
+        Route::Ready(pool) => Some(&pool.gateway),
+        Route::Pending(_) => None,
     }
 }
 
-/// What belongs to no tenant.
+/// Whether a route leads to the tenant of this name.
+fn leads_to(route: &Route, name: &str) -> bool {
+    match route {
+        Route::Ready(pool) => pool.gateway.tenant().is_some_and(|is| **is == *name),
+        Route::Pending(is) => **is == *name,
+    }
+}
+
+/// The part that belongs to no tenant.
 #[derive(Clone, Debug)]
 pub(crate) struct Top {
-    /// The pool at the top of the file, if there is one.
+    /// The default pool, if there is one.
     pub(crate) pool: Option<Arc<Tenant>>,
     /// Its users.
     pub(crate) secrets: HashMap<String, Secret>,
@@ -55,32 +47,34 @@ pub(crate) struct Directory {
     pub(super) troubles: BTreeMap<String, String>,
     /// Those of them whose plugin is at fault, rather than what is said of them.
     pub(super) broken: HashSet<String>,
-    pub(super) clients: Clients<Party>,
-    /// The users of tenants that are absent: they hear that, rather than that nobody knows them.
+    /// Shared with the router.
+    pub(super) users: Arc<Users<Route>>,
+    /// The users of pending tenants: they get 503, rather than 407.
     pub(super) absent: BTreeMap<String, HashMap<String, Secret>>,
     /// Whose each user of a tenant is to be: the tenant's name by the user's.
     pub(super) claims: Arc<HashMap<String, String>>,
 }
 
 impl Directory {
-    /// Everybody is heard where there is one pool that has no users.
+    /// A default pool without users serves every client.
     pub(super) fn alone(top: Top) -> Self {
-        let clients = match &top.pool {
-            Some(pool) if top.secrets.is_empty() => {
-                Clients::everybody(Party::There(pool.clone()), top.session_header.clone())
-            }
-            _ => top.clients(),
+        let users = match &top.pool {
+            Some(tenant) if top.secrets.is_empty() => Users::open(
+                Route::Ready(tenant.pool.clone()),
+                top.session_header.clone(),
+            ),
+            _ => top.users(),
         };
         Self {
-            clients,
+            users: Arc::new(users),
             ..Self::among_tenants(top)
         }
     }
 
-    /// Only users are heard; so far those of the pool at the top.
+    /// Authentication is required; the users are those of the default pool so far.
     pub(super) fn among_tenants(top: Top) -> Self {
         Self {
-            clients: top.clients(),
+            users: Arc::new(top.users()),
             top,
             tenants: BTreeMap::new(),
             troubles: BTreeMap::new(),
@@ -90,22 +84,22 @@ impl Directory {
         }
     }
 
-    /// One more tenant, or another one of this name. A user that somebody else has stays whose it is.
+    /// Adds a tenant, or replaces the one of this name. A user of another tenant stays that tenant's.
     pub(super) fn add(&mut self, name: &str, tenant: &Arc<Tenant>) {
         let old = self.tenants.insert(name.to_owned(), tenant.clone());
         if self.absent.remove(name).is_some() || old.is_some() {
-            self.clients.remove(|by| by.is(name));
+            Arc::make_mut(&mut self.users).remove(|route| leads_to(route, name));
         }
         let secrets = tenant.made.iter().flat_map(|made| &made.secrets);
         for (user, secret) in secrets {
             if self.whose(name, user).is_none() {
-                self.clients
-                    .add(user.clone(), secret.clone(), Party::There(tenant.clone()));
+                let route = Route::Ready(tenant.pool.clone());
+                Arc::make_mut(&mut self.users).add(user.clone(), secret.clone(), route);
             }
         }
     }
 
-    /// A tenant that is not there, and whose users these would be. `before`: what is known of their passwords.
+    /// Adds a pending tenant with its users. `before`: keeps the verified passwords.
     pub(super) fn announce(
         &mut self,
         name: &str,
@@ -115,11 +109,10 @@ impl Directory {
         if let Some(known) = before.absent.get(name) {
             remember(&mut secrets, known);
         }
-        let party = Party::Absent(name.into());
+        let route = Route::Pending(name.into());
         for (user, secret) in &secrets {
             if self.whose(name, user).is_none() {
-                self.clients
-                    .add(user.clone(), secret.clone(), party.clone());
+                Arc::make_mut(&mut self.users).add(user.clone(), secret.clone(), route.clone());
             }
         }
         self.absent.insert(name.to_owned(), secrets);
@@ -127,8 +120,8 @@ impl Directory {
 
     /// The tenant whose user this is.
     pub(super) fn owner(&self, user: &str) -> Option<&str> {
-        let owner = self.clients.by(user)?.there()?;
-        owner.gateway().tenant().map(|name| &**name)
+        let owner = ready(self.users.principal(user)?)?;
+        owner.tenant().map(|name| &**name)
     }
 
     /// A user that was this tenant's is another one's, or nobody's.
@@ -143,9 +136,9 @@ impl Directory {
     /// Whose a user is that cannot be this tenant's; `None`: it can be.
     pub(super) fn whose(&self, name: &str, user: &str) -> Option<String> {
         let has = |other: &str| format!("the tenant `{other}` has a user of this name");
-        // Who is absent has a claim, and no more.
-        if let Some(owner) = self.clients.by(user).and_then(Party::there) {
-            return match owner.gateway().tenant() {
+        // A pending tenant has a claim only.
+        if let Some(owner) = self.users.principal(user).and_then(ready) {
+            return match owner.tenant() {
                 Some(owner) if **owner == *name => None,
                 Some(owner) => Some(has(owner)),
                 None => Some("the pool at the top has a user of this name".to_owned()),
@@ -173,7 +166,7 @@ impl Directory {
         self.check_users(name, &made.fields).err()
     }
 
-    /// The pool at the top, and then every tenant.
+    /// The default pool, and then every tenant.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Tenant>> {
         self.top.pool.iter().chain(self.tenants.values())
     }
@@ -199,7 +192,7 @@ impl Directory {
         self.broken.contains(name)
     }
 
-    /// The pool at the top.
+    /// The default pool.
     pub(crate) fn top(&self) -> Option<&Arc<Tenant>> {
         self.top.pool.as_ref()
     }
@@ -207,14 +200,14 @@ impl Directory {
 
 impl Top {
     /// Its users alone.
-    pub(super) fn clients(&self) -> Clients<Party> {
-        let mut clients = Clients::nobody(self.session_header.clone());
-        if let Some(pool) = &self.pool {
+    pub(super) fn users(&self) -> Users<Route> {
+        let mut users = Users::new(self.session_header.clone());
+        if let Some(tenant) = &self.pool {
             for (name, secret) in &self.secrets {
-                let party = Party::There(pool.clone());
-                clients.add(name.clone(), secret.clone(), party);
+                let route = Route::Ready(tenant.pool.clone());
+                users.add(name.clone(), secret.clone(), route);
             }
         }
-        clients
+        users
     }
 }

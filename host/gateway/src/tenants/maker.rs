@@ -10,22 +10,23 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use remora_host::{
-    CodeCache, Compiler, Error, Plugin, PluginError, Proxy, ProxyManager, Runtime, RuntimeConfig,
-    Scope,
+    CodeCache, Compiler, Error, Outcome, Plugin, PluginError, Proxy, ProxyManager, Runtime,
+    RuntimeConfig, Scope,
 };
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-use super::admission::Admission;
 use super::stamp::Stamp;
 use super::tenant::{Made, Tenant};
 use super::threads::PluginThreads;
+use crate::admission::Admission;
 use crate::build::own_plugin;
 use crate::config::{BuildError, Config, Settings, Storage, TenantConfig, Timeouts, field};
 use crate::gateway::Gateway;
 use crate::password::remember;
+use crate::router::RoutedPool;
 use crate::storage::{OpenStorage, Storages};
 use crate::upstream::Trust;
 
@@ -158,7 +159,7 @@ impl Maker {
     ) -> Result<Prepared, BuildError> {
         fields.sound()?;
         let settings = fields.pool.settings(timeouts);
-        let caps = fields.caps;
+        let limits = fields.limits;
         let mut secrets = fields.secrets.clone();
         let stamp = fields.plugin().and_then(Stamp::of);
         let old = before.and_then(|before| Some((before, before.made.as_ref()?)));
@@ -174,7 +175,7 @@ impl Maker {
                     proxies: fields.pool.proxies.clone(),
                     settings,
                 };
-                (before.gateway.clone(), made.storage.clone(), Some(change))
+                (before.gateway().clone(), made.storage.clone(), Some(change))
             }
             old => {
                 let storage = match old {
@@ -188,24 +189,26 @@ impl Maker {
                 };
                 let (manager, ids) = self.manager(&fields, stamp, Some(&storage)).await?;
                 let gateway = Gateway::new(manager, settings, self.trust.clone())
-                    .owning(ids)
+                    .managed_by_file(ids)
                     .with_store(storage.store.clone())
                     .of(name);
                 let gateway = match old {
-                    Some((before, _)) => gateway.following(&before.gateway),
+                    Some((before, _)) => gateway.following(before.gateway()),
                     None => gateway,
                 };
                 (Arc::new(gateway), storage, None)
             }
         };
-        let admission = before.and_then(|before| before.admission.as_ref());
+        let admission = before.and_then(|before| before.pool.admission.as_ref());
         let admission = match admission {
-            Some(before) => Admission::following(caps, before),
-            None => Admission::new(caps),
+            Some(before) => Admission::following(limits, before),
+            None => Admission::new(limits),
         };
         let tenant = Tenant {
-            gateway,
-            admission: Some(admission),
+            pool: Arc::new(RoutedPool {
+                gateway,
+                admission: Some(admission),
+            }),
             made: Some(Made {
                 plugin: stamp,
                 secrets,
@@ -227,6 +230,7 @@ impl Maker {
         let plugin = plugin.with_limits(fields.plugin_limits);
         let mut builder = ProxyManager::builder()
             .config(fields.pool.config.clone())
+            .unmarked(Outcome::Cancelled)
             .plugin(plugin);
         if let Some(storage) = storage {
             builder = storage.under(builder, Some(fields.storage_bytes));
@@ -345,7 +349,7 @@ impl Prepared {
     /// From here on the pool that is served is the tenant's as it was prepared.
     pub(super) async fn apply(self) -> Result<Tenant, BuildError> {
         if let Some(change) = self.change {
-            let gateway = &self.tenant.gateway;
+            let gateway = self.tenant.gateway();
             let changed = gateway.change(change.config, change.proxies, change.settings);
             changed.await?;
         }
@@ -359,14 +363,18 @@ pub(super) async fn forget_proxies(old: &Tenant, new: &Tenant) {
     let (Some(old_made), Some(made)) = (&old.made, &new.made) else {
         return;
     };
-    if Arc::ptr_eq(&old.gateway, &new.gateway) {
+    if Arc::ptr_eq(old.gateway(), new.gateway()) {
         return;
     }
     let goes_on = Arc::ptr_eq(&old_made.storage.store, &made.storage.store);
-    for id in old.gateway.owned().difference(&new.gateway.owned()) {
-        new.gateway.forget(*id);
-        if goes_on && let Err(error) = old.gateway.remove_proxy(*id).await {
-            tracing::warn!(tenant = old.gateway.tenant().map(|name| &**name), %id, %error, "a breaker is left behind");
+    for id in old
+        .gateway()
+        .file_proxies()
+        .difference(&new.gateway().file_proxies())
+    {
+        new.gateway().forget(*id);
+        if goes_on && let Err(error) = old.gateway().remove_proxy(*id).await {
+            tracing::warn!(tenant = old.gateway().tenant().map(|name| &**name), %id, %error, "a breaker is left behind");
         }
     }
 }

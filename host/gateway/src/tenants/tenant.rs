@@ -1,23 +1,22 @@
-//! One tenant: its pool, its limits, and what both were made of.
+//! One tenant: its pool, its limits, and the fields that both were built from.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::admission::{Admission, Beyond, Place};
 use super::stamp::Stamp;
+use crate::admission::Admission;
 use crate::config::TenantConfig;
 use crate::gateway::Gateway;
 use crate::password::Secret;
+use crate::router::RoutedPool;
 use crate::storage::OpenStorage;
 
-/// A pool and who may use it. It does not change: a tenant that changes is another one, which goes on with what
-/// stays.
+/// A pool and its users. It is immutable: a tenant that changes is replaced by one that keeps the rest.
 pub(crate) struct Tenant {
-    pub(super) gateway: Arc<Gateway>,
-    /// `None`: the pool at the top of the file, which has no limits of its own.
-    pub(super) admission: Option<Admission>,
+    pub(super) pool: Arc<RoutedPool>,
+    /// `None`: the default pool.
     pub(super) made: Option<Made>,
 }
 
@@ -33,26 +32,28 @@ pub(super) struct Made {
 impl fmt::Debug for Tenant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tenant")
-            .field("name", &self.gateway.tenant())
-            .field("gateway", &self.gateway)
-            .field("admission", &self.admission)
+            .field("name", &self.gateway().tenant())
+            .field("pool", &self.pool)
             .finish_non_exhaustive()
     }
 }
 
 impl Tenant {
-    /// The pool at the top of the file.
+    /// The default pool.
     pub(super) fn top(gateway: Gateway) -> Self {
-        Self {
+        let pool = RoutedPool {
             gateway: Arc::new(gateway),
             admission: None,
+        };
+        Self {
+            pool: Arc::new(pool),
             made: None,
         }
     }
 
     /// Its pool.
-    pub(crate) fn gateway(&self) -> &Gateway {
-        &self.gateway
+    pub(crate) fn gateway(&self) -> &Arc<Gateway> {
+        &self.pool.gateway
     }
 
     /// The file of its plugin; `None` for the one built in.
@@ -60,27 +61,17 @@ impl Tenant {
         self.made.as_ref()?.fields.plugin()
     }
 
-    /// How many of its requests are in flight, where they are counted.
+    /// Number of requests in flight, where they are counted.
     pub(crate) fn in_flight(&self) -> Option<usize> {
-        self.admission.as_ref().map(Admission::in_flight)
+        self.pool.admission.as_ref().map(Admission::in_flight)
     }
 
-    /// Lets a request in.
-    pub(super) fn admit(&self) -> Result<Option<Place>, Beyond> {
-        let Some(admission) = &self.admission else {
-            return Ok(None);
-        };
-        let admitted = admission.admit();
-        let noted = admitted.inspect_err(|beyond| self.gateway.metrics().limited(beyond.name()));
-        noted.map(Some)
-    }
-
-    /// Whether it is just this: there is nothing to change.
+    /// Whether it has these fields, and no change is pending.
     pub(super) fn is(&self, fields: &TenantConfig) -> bool {
-        self.is_made_of(fields) && !self.gateway.is_between()
+        self.is_made_of(fields) && !self.gateway().change_pending()
     }
 
-    /// Whether it was made of just this.
+    /// Whether it was built from these fields and from the plugin's file of this moment.
     pub(super) fn is_made_of(&self, fields: &TenantConfig) -> bool {
         self.made.as_ref().is_some_and(|made| {
             *made.fields == *fields && made.plugin == fields.plugin().and_then(Stamp::of)

@@ -1,4 +1,4 @@
-//! Connecting to an upstream proxy, and through it to a target.
+//! Connections to upstream proxies, and tunnels through them to a target.
 
 use std::future;
 use std::net::SocketAddr;
@@ -6,6 +6,8 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use http_body_util::Empty;
+use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::{self, HeaderValue};
 use hyper::http::uri::Authority;
@@ -15,22 +17,26 @@ use remora_host::Credentials;
 use remora_http::{Fault, ResponseSource};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_socks::tcp::Socks5Stream;
 use tokio_socks::{Error, TargetAddr};
+use tokio_util::either::Either;
 
-use super::stream::Stream;
 use super::tls::Trust;
-use crate::body::Body;
 
-/// A tunnel through an upstream proxy, and what has already come out of it.
+/// A connection to an upstream proxy, in the clear or by TLS.
+pub(crate) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
+/// A tunnel through an upstream proxy.
 #[derive(Debug)]
-pub(crate) struct Far {
+pub(crate) struct UpstreamTunnel {
     pub(crate) io: Stream,
-    pub(crate) early: hyper::body::Bytes,
+    /// Bytes that were read behind the answer to CONNECT.
+    pub(crate) early: Bytes,
 }
 
-/// Where a proxy is, and what it wants to hear.
+/// The address of a proxy.
 #[derive(Debug)]
 pub(super) struct Address {
     /// Without brackets.
@@ -56,7 +62,7 @@ impl Address {
             // Small writes should not wait for each other; a socket that cannot is as good as one that can.
             let _ = stream.set_nodelay(true);
             let Some(trust) = &self.tls else {
-                return Ok(Stream::Tcp(stream));
+                return Ok(Either::Left(stream));
             };
             let name = ServerName::try_from(self.host.clone()).map_err(|_| Fault::Tls)?;
             let stream = trust.connector().connect(name, stream).await;
@@ -64,7 +70,7 @@ impl Address {
                 tracing::debug!(%error, host = self.host, "no TLS with an upstream proxy");
                 Fault::Tls
             })?;
-            Ok(Stream::Tls(Box::new(stream)))
+            Ok(Either::Right(Box::new(stream)))
         };
         timeout(limit, connecting)
             .await
@@ -86,8 +92,8 @@ pub(super) async fn tunnel(
     stream: Stream,
     target: &Authority,
     authorization: Option<HeaderValue>,
-) -> Result<Far, Fault> {
-    let mut request = Request::new(Body::empty());
+) -> Result<UpstreamTunnel, Fault> {
+    let mut request = Request::new(Empty::<Bytes>::new());
     *request.method_mut() = Method::CONNECT;
     *request.uri_mut() = Uri::from(target.clone());
     let host = HeaderValue::from_str(target.as_str()).map_err(|_| Fault::Connect)?;
@@ -123,7 +129,7 @@ pub(super) async fn tunnel(
         None => connection.await,
     };
     let parts = parts.map_err(|_| Fault::Reset)?;
-    Ok(Far {
+    Ok(UpstreamTunnel {
         io: parts.io.into_inner(),
         early: parts.read_buf,
     })
@@ -135,7 +141,7 @@ pub(super) async fn socks(
     target: &Authority,
     credentials: Option<Credentials>,
     resolve_here: bool,
-) -> Result<Far, Fault> {
+) -> Result<UpstreamTunnel, Fault> {
     let host = target.host().trim_matches(['[', ']']);
     let port = target.port_u16().unwrap_or(80);
     let target = match host.parse() {
@@ -151,9 +157,9 @@ pub(super) async fn socks(
         }
     };
     match opened {
-        Ok(tunnel) => Ok(Far {
+        Ok(tunnel) => Ok(UpstreamTunnel {
             io: tunnel.into_inner(),
-            early: hyper::body::Bytes::new(),
+            early: Bytes::new(),
         }),
         Err(error) => {
             tracing::debug!(%error, "a SOCKS5 proxy did not open a tunnel");

@@ -1,4 +1,4 @@
-//! Connections that are kept for the next request.
+//! Idle connections to upstream proxies, kept for the next request.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use hyper::http::uri::Authority;
 use parking_lot::Mutex;
 use remora_host::Credentials;
 
-use super::link::Link;
+use super::http1::Http1Connection;
 
 /// How long an idle connection is kept. Shorter than the idle timeouts of common proxies, so that a
 /// request rarely meets one that is just being closed.
@@ -16,9 +16,9 @@ const IDLE: Duration = Duration::from_secs(20);
 /// How many idle connections are kept to one upstream proxy.
 const MAX_IDLE: usize = 256;
 
-/// Whose requests may share a connection.
+/// The requests that may share a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Kind {
+pub(super) struct PoolKey {
     /// The credentials, where they differ from session to session: a provider may tie a connection to the
     /// first exit that it was used for.
     pub(super) credentials: Option<Credentials>,
@@ -28,34 +28,34 @@ pub(super) struct Kind {
 
 /// The idle connections to one upstream proxy.
 #[derive(Default)]
-pub(super) struct Idle(Mutex<Shelves>);
+pub(super) struct Idle(Mutex<IdleMap>);
 
 #[derive(Default)]
-struct Shelves {
-    kinds: HashMap<Kind, Vec<Kept>>,
-    /// How many connections there are, of all kinds.
+struct IdleMap {
+    connections: HashMap<PoolKey, Vec<IdleConnection>>,
+    /// Number of connections, of all keys.
     count: usize,
 }
 
-struct Kept {
-    link: Link,
+struct IdleConnection {
+    connection: Http1Connection,
     since: Instant,
 }
 
-impl Kept {
+impl IdleConnection {
     fn is_fresh(&self) -> bool {
         self.since.elapsed() < IDLE
     }
 }
 
-impl Shelves {
-    fn pop(&mut self, kind: &Kind) -> Option<Kept> {
-        let kept = self.kinds.get_mut(kind)?.pop()?;
+impl IdleMap {
+    fn pop(&mut self, key: &PoolKey) -> Option<IdleConnection> {
+        let idle = self.connections.get_mut(key)?.pop()?;
         self.count -= 1;
-        Some(kept)
+        Some(idle)
     }
 
-    fn push(&mut self, kind: &Kind, kept: Kept) {
+    fn push(&mut self, key: &PoolKey, idle: IdleConnection) {
         if self.count >= MAX_IDLE {
             self.sweep();
         }
@@ -63,41 +63,43 @@ impl Shelves {
             return;
         }
         self.count += 1;
-        match self.kinds.get_mut(kind) {
-            Some(list) => list.push(kept),
+        match self.connections.get_mut(key) {
+            Some(list) => list.push(idle),
             None => {
-                self.kinds.insert(kind.clone(), vec![kept]);
+                self.connections.insert(key.clone(), vec![idle]);
             }
         }
     }
 
     fn sweep(&mut self) {
-        self.kinds.retain(|_, list| {
-            list.retain(Kept::is_fresh);
+        self.connections.retain(|_, list| {
+            list.retain(IdleConnection::is_fresh);
             !list.is_empty()
         });
-        self.count = self.kinds.values().map(Vec::len).sum();
+        self.count = self.connections.values().map(Vec::len).sum();
     }
 }
 
 impl Idle {
     /// The connection used last, ready for a request.
-    pub(super) async fn take(&self, kind: &Kind) -> Option<Link> {
+    pub(super) async fn take(&self, key: &PoolKey) -> Option<Http1Connection> {
         loop {
-            let mut kept = self.0.lock().pop(kind)?;
-            if kept.is_fresh() && kept.link.is_ready().await {
-                return Some(kept.link);
+            let mut idle = self.0.lock().pop(key)?;
+            if idle.is_fresh() && idle.connection.is_ready().await {
+                return Some(idle.connection);
             }
         }
     }
 
     /// Keeps a connection whose last response has been read.
-    pub(super) fn keep(&self, kind: &Kind, link: Link) {
+    pub(super) fn keep(&self, key: &PoolKey, connection: Http1Connection) {
         let since = Instant::now();
-        self.0.lock().push(kind, Kept { link, since });
+        self.0
+            .lock()
+            .push(key, IdleConnection { connection, since });
     }
 
-    /// Closes what nobody has used for a while.
+    /// Closes the connections that were idle for too long.
     pub(super) fn sweep(&self) {
         self.0.lock().sweep();
     }

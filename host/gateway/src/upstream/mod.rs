@@ -1,9 +1,8 @@
 //! The upstream proxies: requests in absolute form, and tunnels.
 
 mod dial;
+mod http1;
 mod idle;
-mod link;
-mod stream;
 mod tls;
 
 use std::collections::HashMap;
@@ -23,15 +22,15 @@ use remora_http::{Fault, ResponseSource};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use crate::body::Body;
+use crate::config::Timeouts;
 use crate::config::Timeouts;
 use crate::outgoing::Outgoing;
+use crate::upload::ReplayableBody;
 use dial::Address;
-use idle::{Idle, Kind};
-use link::Link;
+use http1::Http1Connection;
+use idle::{Idle, PoolKey};
 
-pub(crate) use dial::Far;
-pub(crate) use stream::Stream;
+pub(crate) use dial::UpstreamTunnel;
 pub use tls::Trust;
 
 /// The upstream proxies, by id.
@@ -47,7 +46,7 @@ impl Upstreams {
         Self { trust, all }
     }
 
-    /// The upstream of a lease; made at its first one.
+    /// The upstream proxy of a lease.
     pub(crate) fn of(&self, handle: &ProxyHandle) -> Arc<Upstream> {
         let id = handle.proxy_id();
         if let Some(upstream) = self.all.read().get(&id)
@@ -55,7 +54,7 @@ impl Upstreams {
         {
             return upstream.clone();
         }
-        // A new one, or one that has another password now.
+        // Its first lease, or the proxy has another password now.
         let upstream = Arc::new(Upstream::new(handle, &self.trust));
         self.all.write().insert(id, upstream.clone());
         upstream
@@ -66,7 +65,7 @@ impl Upstreams {
         self.all.write().remove(&id);
     }
 
-    /// Closes connections that nobody has used for a while.
+    /// Closes the connections that were idle for too long.
     pub(crate) fn sweep(&self) {
         for upstream in self.all.read().values() {
             upstream.idle.sweep();
@@ -74,7 +73,7 @@ impl Upstreams {
     }
 }
 
-/// How an upstream proxy is spoken to.
+/// The protocol of an upstream proxy.
 #[derive(Debug, Clone, Copy)]
 enum Protocol {
     Http,
@@ -86,7 +85,7 @@ pub(crate) struct Upstream {
     proxy: Proxy,
     address: Address,
     protocol: Protocol,
-    /// Where the credentials are the same for every lease, what is said of them. Marked as sensitive, so
+    /// `Proxy-Authorization`, where the credentials are the same for every lease. Marked as sensitive, so
     /// that no log shows it.
     authorization: Option<HeaderValue>,
     is_template: bool,
@@ -102,22 +101,22 @@ impl fmt::Debug for Upstream {
     }
 }
 
-/// A connection in use, and where it goes back to.
-pub(crate) struct Shelf {
+/// A connection in use, taken out of the idle ones.
+pub(crate) struct Checkout {
     upstream: Arc<Upstream>,
-    kind: Kind,
-    link: Link,
+    key: PoolKey,
+    connection: Http1Connection,
 }
 
-impl Shelf {
-    /// Does what there is to do on the connection.
+impl Checkout {
+    /// Moves the connection on.
     pub(crate) fn drive(&mut self, context: &mut Context<'_>) {
-        self.link.drive(context);
+        self.connection.drive(context);
     }
 
     /// Keeps the connection for the next request: its response has been read, its request has been sent.
     pub(crate) fn keep(self) {
-        self.upstream.idle.keep(&self.kind, self.link);
+        self.upstream.idle.keep(&self.key, self.connection);
     }
 }
 
@@ -161,14 +160,14 @@ impl Upstream {
         handle.credentials().as_ref().and_then(basic)
     }
 
-    /// Sends a request. Answers with the response, and with the way to keep the connection.
+    /// Sends a request. Answers with the response, and with the connection to give back.
     pub(crate) async fn send(
         self: &Arc<Self>,
         outgoing: &Outgoing,
         handle: &ProxyHandle,
         timeouts: &Timeouts,
-    ) -> Result<(Response<Incoming>, Shelf), Fault> {
-        let kind = self.kind(outgoing, handle)?;
+    ) -> Result<(Response<Incoming>, Checkout), Fault> {
+        let key = self.pool_key(outgoing, handle)?;
         let request = || {
             let mut request = outgoing.request().ok_or(Fault::Reset)?;
             self.address_to(&mut request, handle);
@@ -178,29 +177,29 @@ impl Upstream {
         // An upstream may close an idle connection at any time, some do after every response without saying
         // so. Only what can be sent again goes out on one (RFC 9110 §9.2.2, RFC 9112 §9.3.1).
         if outgoing.is_always_repeatable()
-            && let Some(mut link) = self.idle.take(&kind).await
+            && let Some(mut connection) = self.idle.take(&key).await
         {
-            let answer = link.send(request()?);
+            let answer = connection.send(request()?);
             if let Ok(response) = upload.head(answer, timeouts.head).await? {
-                return Ok((response, self.clone().shelf(kind, link)));
+                return Ok((response, self.clone().checkout(key, connection)));
             }
         }
-        // Apart, since most requests find a connection, and none should hold the room for making one.
-        let mut link = Box::pin(self.connect(&kind, handle, timeouts)).await?;
-        let answer = link.send(request()?);
+        // In a box, since most requests find a connection, and none should hold the room for making one.
+        let mut connection = Box::pin(self.connect(&key, handle, timeouts)).await?;
+        let answer = connection.send(request()?);
         match upload.head(answer, timeouts.head).await? {
-            Ok(response) => Ok((response, self.clone().shelf(kind, link))),
+            Ok(response) => Ok((response, self.clone().checkout(key, connection))),
             Err(_) if upload.is_broken() => Err(Fault::ClientBroke),
             Err(error) if error.is_parse() => Err(Fault::Malformed),
             Err(_) => Err(Fault::Reset),
         }
     }
 
-    fn shelf(self: Arc<Self>, kind: Kind, link: Link) -> Shelf {
-        Shelf {
+    fn checkout(self: Arc<Self>, key: PoolKey, connection: Http1Connection) -> Checkout {
+        Checkout {
             upstream: self,
-            kind,
-            link,
+            key,
+            connection,
         }
     }
 
@@ -210,7 +209,7 @@ impl Upstream {
         target: &Authority,
         handle: &ProxyHandle,
         timeouts: &Timeouts,
-    ) -> Result<Far, Fault> {
+    ) -> Result<UpstreamTunnel, Fault> {
         let deadline = Instant::now() + timeouts.connect;
         let stream = self.address.connect(timeouts.connect).await?;
         let opening = async {
@@ -226,23 +225,25 @@ impl Upstream {
             .map_err(|_| Fault::TunnelTimeout)?
     }
 
-    /// A connection to send requests of this kind on.
+    /// A new connection for requests of this key.
     async fn connect(
         &self,
-        kind: &Kind,
+        key: &PoolKey,
         handle: &ProxyHandle,
         timeouts: &Timeouts,
-    ) -> Result<Link, Fault> {
-        let stream = match &kind.origin {
+    ) -> Result<Http1Connection, Fault> {
+        let stream = match &key.origin {
             None => self.address.connect(timeouts.connect).await?,
             Some(origin) => self.tunnel(origin, handle, timeouts).await?.io,
         };
-        Link::new(stream).await.map_err(|_| Fault::Connect)
+        Http1Connection::new(stream)
+            .await
+            .map_err(|_| Fault::Connect)
     }
 
-    fn kind(&self, outgoing: &Outgoing, handle: &ProxyHandle) -> Result<Kind, Fault> {
+    fn pool_key(&self, outgoing: &Outgoing, handle: &ProxyHandle) -> Result<PoolKey, Fault> {
         let credentials = || handle.credentials().filter(|_| self.is_template);
-        Ok(Kind {
+        Ok(PoolKey {
             credentials: credentials(),
             origin: match self.protocol {
                 Protocol::Http => None,
@@ -251,8 +252,8 @@ impl Upstream {
         })
     }
 
-    /// Puts a request into the form in which it is sent on the connection of its kind.
-    fn address_to(&self, request: &mut Request<Body>, handle: &ProxyHandle) {
+    /// Puts a request into the form that the protocol wants.
+    fn address_to(&self, request: &mut Request<ReplayableBody>, handle: &ProxyHandle) {
         match self.protocol {
             Protocol::Http => {
                 if let Some(value) = self.authorization(handle) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use remora_core::{Config, Scope, Storage};
+use remora_core::{Config, Outcome, Scope, Storage};
 use tokio::runtime::Handle;
 
 use super::{ProxyManager, Shared, Views};
@@ -33,6 +33,7 @@ pub struct ProxyManagerBuilder {
     instances: Option<usize>,
     apart: Option<Handle>,
     record: Option<Box<dyn Write + Send>>,
+    unmarked: Option<Outcome>,
 }
 
 /// Where state lives.
@@ -133,6 +134,14 @@ impl ProxyManagerBuilder {
         self
     }
 
+    /// The outcome of a [`ProxyHandle`](crate::ProxyHandle) that is dropped without a mark. Default:
+    /// [`Outcome::Failure`]. A server whose futures are dropped when a client goes away chooses [`Outcome::Cancelled`].
+    #[must_use]
+    pub fn unmarked(mut self, outcome: Outcome) -> Self {
+        self.unmarked = Some(outcome);
+        self
+    }
+
     /// Makes the manager.
     ///
     /// # Errors
@@ -191,6 +200,7 @@ impl ProxyManagerBuilder {
         let shared = Arc::new(Shared {
             decisions,
             strategy,
+            unmarked: self.unmarked.unwrap_or(Outcome::Failure),
         });
         let views = Arc::new(Views::new(&shared));
         Ok(ProxyManager { shared, views })

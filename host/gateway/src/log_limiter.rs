@@ -1,27 +1,27 @@
-//! What clients cause and the log says now and then: they must not be able to flood it.
+//! A limiter for log lines that clients cause: a client cannot flood the log.
 
 use std::fmt;
 use std::num::NonZeroU32;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
-/// Once a minute.
-pub(crate) struct Seldom(DefaultDirectRateLimiter);
+/// Lets one log line a minute through.
+pub(crate) struct LogLimiter(DefaultDirectRateLimiter);
 
-impl Default for Seldom {
+impl Default for LogLimiter {
     fn default() -> Self {
         Self(RateLimiter::direct(Quota::per_minute(NonZeroU32::MIN)))
     }
 }
 
-impl fmt::Debug for Seldom {
+impl fmt::Debug for LogLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Seldom")
+        f.write_str("LogLimiter")
     }
 }
 
-impl Seldom {
-    /// Whether it is time to say it once more.
+impl LogLimiter {
+    /// Whether the next line may be logged.
     pub(crate) fn is_due(&self) -> bool {
         self.0.check().is_ok()
     }

@@ -1,7 +1,7 @@
-//! A connection that requests are sent on, one after the other.
+//! An HTTP/1.1 connection to an upstream proxy, for one request after the other.
 //!
-//! Whoever uses it drives it, in the task of the client's connection: a task of its own would be woken, and would
-//! wake the other one, several times a request.
+//! The task of the client's connection drives it: a task of its own would be woken, and would wake the other one,
+//! several times a request.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -12,19 +12,19 @@ use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 
-use super::stream::Stream;
-use crate::body::Body;
+use super::dial::Stream;
+use crate::upload::ReplayableBody;
 
-pub(crate) struct Link {
-    sender: SendRequest<Body>,
+pub(crate) struct Http1Connection {
+    sender: SendRequest<ReplayableBody>,
     /// `None` once it has ended.
-    connection: Option<Connection<TokioIo<Stream>, Body>>,
+    connection: Option<Connection<TokioIo<Stream>, ReplayableBody>>,
 }
 
-impl Link {
+impl Http1Connection {
     pub(super) async fn new(stream: Stream) -> hyper::Result<Self> {
         let (sender, connection) = http1::Builder::new()
-            // RFC 9112 §5.2: who passes on a folded header has to unfold it.
+            // RFC 9112 §5.2: a proxy unfolds a folded header before it passes it on.
             .allow_obsolete_multiline_headers_in_responses(true)
             .handshake(TokioIo::new(stream))
             .await?;
@@ -34,7 +34,7 @@ impl Link {
         })
     }
 
-    /// Does what there is to do. Errors come out of whatever is waited for.
+    /// Moves the connection on. Errors come out of the request or the body that is waited for.
     pub(crate) fn drive(&mut self, context: &mut Context<'_>) {
         if let Some(connection) = &mut self.connection
             && let Poll::Ready(ended) = Pin::new(connection).poll(context)
@@ -46,10 +46,10 @@ impl Link {
         }
     }
 
-    /// Sends a request and waits for the head of its response. The body comes as long as the link is driven.
+    /// Sends a request and waits for the head of its response. The body comes as long as the connection is driven.
     pub(super) async fn send(
         &mut self,
-        request: Request<Body>,
+        request: Request<ReplayableBody>,
     ) -> hyper::Result<Response<Incoming>> {
         let mut answer = pin!(self.sender.send_request(request));
         let connection = &mut self.connection;

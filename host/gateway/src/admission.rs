@@ -1,4 +1,4 @@
-//! How much a tenant may ask for at a time, and in a second.
+//! Admission: limits on the concurrent requests and the request rate of a tenant.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -9,11 +9,11 @@ use std::time::Duration;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
-use crate::config::Caps;
+use crate::config::TenantLimits;
 
-/// Lets requests in, or not.
+/// Admits requests, or refuses them.
 pub(crate) struct Admission {
-    caps: Caps,
+    limits: TenantLimits,
     in_flight: Arc<AtomicUsize>,
     rate: Option<Arc<DefaultDirectRateLimiter>>,
 }
@@ -21,43 +21,43 @@ pub(crate) struct Admission {
 impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Admission")
-            .field("caps", &self.caps)
+            .field("limits", &self.limits)
             .field("in_flight", &self.in_flight)
             .finish_non_exhaustive()
     }
 }
 
-/// What a request occupies until it is over.
-pub(crate) struct Place(Arc<AtomicUsize>);
+/// Held until the request or its tunnel is over.
+pub(crate) struct InFlightPermit(Arc<AtomicUsize>);
 
-impl fmt::Debug for Place {
+impl fmt::Debug for InFlightPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Place")
+        f.write_str("InFlightPermit")
     }
 }
 
-impl Drop for Place {
+impl Drop for InFlightPermit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Which limit a request goes beyond.
+/// The limit that a request exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Beyond {
-    /// As many as may be are in flight.
+pub(crate) enum LimitExceeded {
+    /// The maximum number of requests is in flight.
     Concurrent(usize),
-    /// As many as may begin in a second have begun.
+    /// The maximum number of requests has begun within a second.
     Rate {
-        /// How many may.
+        /// The limit.
         per_second: NonZeroU32,
-        /// When the next one may.
+        /// The time until the next request may begin.
         retry_after: Duration,
     },
 }
 
-impl Beyond {
-    /// The name of the limit, as in the file.
+impl LimitExceeded {
+    /// The name of the limit, as a metric's label.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Concurrent(_) => "concurrent-requests",
@@ -66,7 +66,7 @@ impl Beyond {
     }
 }
 
-impl fmt::Display for Beyond {
+impl fmt::Display for LimitExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Concurrent(most) => {
@@ -86,21 +86,21 @@ impl fmt::Display for Beyond {
 }
 
 impl Admission {
-    pub(crate) fn new(caps: Caps) -> Self {
-        let rate = caps.per_second.map(Quota::per_second);
+    pub(crate) fn new(limits: TenantLimits) -> Self {
+        let rate = limits.per_second.map(Quota::per_second);
         Self {
-            caps,
+            limits,
             in_flight: Arc::default(),
             rate: rate.map(|quota| Arc::new(RateLimiter::direct(quota))),
         }
     }
 
-    /// Other limits for the same tenant: what is in flight stays counted.
-    pub(crate) fn following(caps: Caps, before: &Self) -> Self {
-        let same_rate = caps.per_second == before.caps.per_second;
-        let new = Self::new(caps);
+    /// Other limits for the same tenant: requests in flight stay counted.
+    pub(crate) fn following(limits: TenantLimits, before: &Self) -> Self {
+        let same_rate = limits.per_second == before.limits.per_second;
+        let new = Self::new(limits);
         Self {
-            caps,
+            limits,
             in_flight: before.in_flight.clone(),
             rate: if same_rate {
                 before.rate.clone()
@@ -110,24 +110,24 @@ impl Admission {
         }
     }
 
-    /// Lets a request in.
-    pub(crate) fn admit(&self) -> Result<Place, Beyond> {
-        let place = Place(self.in_flight.clone());
-        if place.0.fetch_add(1, Ordering::Relaxed) >= self.caps.concurrent {
-            return Err(Beyond::Concurrent(self.caps.concurrent));
+    /// Admits a request.
+    pub(crate) fn admit(&self) -> Result<InFlightPermit, LimitExceeded> {
+        let permit = InFlightPermit(self.in_flight.clone());
+        if permit.0.fetch_add(1, Ordering::Relaxed) >= self.limits.concurrent {
+            return Err(LimitExceeded::Concurrent(self.limits.concurrent));
         }
-        if let (Some(rate), Some(per_second)) = (&self.rate, self.caps.per_second)
+        if let (Some(rate), Some(per_second)) = (&self.rate, self.limits.per_second)
             && let Err(not_until) = rate.check()
         {
-            return Err(Beyond::Rate {
+            return Err(LimitExceeded::Rate {
                 per_second,
                 retry_after: not_until.wait_time_from(DefaultClock::default().now()),
             });
         }
-        Ok(place)
+        Ok(permit)
     }
 
-    /// How many requests are in flight.
+    /// Number of requests in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }
@@ -138,35 +138,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn beyond_its_limit_a_tenant_waits_for_a_request_to_end() {
-        let caps = |concurrent| Caps {
+    fn concurrency_limit_is_freed_when_a_request_ends() {
+        let limits = |concurrent| TenantLimits {
             concurrent,
             per_second: None,
         };
-        let admission = Admission::new(caps(2));
+        let admission = Admission::new(limits(2));
         let first = admission.admit().unwrap();
         let _second = admission.admit().unwrap();
-        assert_eq!(admission.admit().unwrap_err(), Beyond::Concurrent(2));
-        let more = Admission::following(caps(3), &admission);
+        assert_eq!(admission.admit().unwrap_err(), LimitExceeded::Concurrent(2));
+        let more = Admission::following(limits(3), &admission);
         let third = more.admit().unwrap();
-        assert_eq!(more.admit().unwrap_err(), Beyond::Concurrent(3));
+        assert_eq!(more.admit().unwrap_err(), LimitExceeded::Concurrent(3));
         drop((first, third));
         assert_eq!(more.in_flight(), 1);
         assert!(admission.admit().is_ok());
     }
 
     #[test]
-    fn beyond_its_rate_a_tenant_hears_when_the_next_request_may_begin() {
+    fn rate_limit_tells_when_the_next_request_may_begin() {
         let one = NonZeroU32::MIN;
-        let admission = Admission::new(Caps {
+        let admission = Admission::new(TenantLimits {
             concurrent: 10,
             per_second: Some(one),
         });
         assert!(admission.admit().is_ok());
-        let Err(Beyond::Rate { retry_after, .. }) = admission.admit() else {
+        let Err(LimitExceeded::Rate { retry_after, .. }) = admission.admit() else {
             panic!("admitted");
         };
         assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(1));
-        assert_eq!(admission.in_flight(), 0, "who is refused occupies nothing");
+        assert_eq!(
+            admission.in_flight(),
+            0,
+            "a refused request holds no permit"
+        );
     }
 }

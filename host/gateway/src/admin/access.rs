@@ -1,4 +1,4 @@
-//! What an operator shows to be let in.
+//! Access to the admin interface: the bearer token.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,19 +6,39 @@ use std::sync::Arc;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use subtle::ConstantTimeEq;
 
+use crate::config::AdminAccess;
+
 const BEARER: &[u8] = b"Bearer ";
 
-/// A secret that the configuration and the operator share.
+/// The admin interface.
+#[derive(Clone, Debug, Default)]
+pub struct Admin {
+    /// Required for write requests; `None`: the interface is read-only.
+    pub token: Option<Token>,
+    /// Whether read requests require the token, too.
+    pub guarded: bool,
+}
+
+impl From<&AdminAccess> for Admin {
+    fn from(access: &AdminAccess) -> Self {
+        Self {
+            token: access.token.as_ref().map(|token| Token::new(&token.0)),
+            guarded: access.guarded,
+        }
+    }
+}
+
+/// A secret of the configuration that an operator sends.
 #[derive(Clone)]
 pub struct Token(Arc<str>);
 
 impl Token {
-    /// This one.
+    /// A token with this secret.
     pub fn new(secret: &str) -> Self {
         Self(secret.into())
     }
 
-    /// Whether these headers show it. Takes as long whatever is wrong with what they show.
+    /// Whether these headers carry it. The comparison takes constant time.
     pub(super) fn is_shown_in(&self, headers: &HeaderMap) -> bool {
         let shown = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
         let shown = shown.and_then(|value| value.split_at_checked(BEARER.len()));
@@ -39,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_whole_token_is_good_enough() {
+    fn only_the_whole_token_is_accepted() {
         let token = Token::new("s3cret");
         let shows = |value: &str| {
             let mut headers = HeaderMap::new();
