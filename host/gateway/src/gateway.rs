@@ -11,7 +11,6 @@ use remora_host::{Config, Error, Proxy, ProxyManager};
 use uuid::Uuid;
 
 use crate::config::{Settings, Timeouts};
-use crate::config::{Settings, Timeouts};
 use crate::lease::Observers;
 use crate::metrics::Metrics;
 use crate::record::Record;

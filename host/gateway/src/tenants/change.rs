@@ -11,7 +11,6 @@ use super::Tenants;
 use super::directory::{Directory, Top};
 use super::maker::{Maker, Prepared, forget_proxies};
 use super::tenant::Tenant;
-use crate::config::Timeouts;
 use crate::config::{BuildError, TenantConfig, Timeouts};
 use crate::password::{Secret, remember};
 

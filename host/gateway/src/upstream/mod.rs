@@ -23,7 +23,6 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::config::Timeouts;
-use crate::config::Timeouts;
 use crate::outgoing::Outgoing;
 use crate::upload::ReplayableBody;
 use dial::Address;
