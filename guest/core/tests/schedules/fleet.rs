@@ -205,7 +205,9 @@ impl Instance {
     }
 
     pub(crate) fn release(&mut self, lease: &Lease, outcome: Outcome) -> Released {
-        self.engine.release(self.now, lease, outcome).unwrap()
+        let (permit, key) = (&lease.permit, &*lease.key);
+        let released = self.engine.release(self.now, permit, key, key, outcome);
+        released.unwrap()
     }
 
     pub(crate) fn status(&mut self, n: u128) -> ProxyStatus {
