@@ -212,7 +212,7 @@ impl ProxyHandle {
         if self.outcome.swap(TOLD, Ordering::Relaxed) == TOLD {
             return;
         }
-        if let Some(settlement) = self.told(Outcome::Success, Vec::new(), false) {
+        if let Some(settlement) = self.told(Outcome::Success, Vec::new()) {
             self.tell(settlement);
         }
     }
@@ -240,13 +240,13 @@ impl ProxyHandle {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, told);
     }
 
-    fn told(&self, outcome: Outcome, others: Vec<Attempt>, gives_back: bool) -> Option<Settlement> {
+    fn told(&self, outcome: Outcome, others: Vec<Attempt>) -> Option<Settlement> {
         Some(Settlement {
             lease: self.lease.clone()?,
             target: self.target.to_string(),
             outcome,
             others,
-            gives_back,
+            gives_back: false,
         })
     }
 
@@ -299,8 +299,8 @@ impl ProxyHandle {
     }
 
     /// Judges a request that went through several exits: this handle's attempt, and those of its
-    /// [fallbacks](crate::ProxyManager::fallbacks) in their order. `gives_back`: whether the request is over; else it is
-    /// certain to succeed, and the handle is given back later. Called once.
+    /// [fallbacks](crate::ProxyManager::fallbacks) in their order. Called once, when the last attempt has ended or is certain to
+    /// succeed. The lease stays until the handle is dropped.
     ///
     /// # Errors
     ///
@@ -308,15 +308,28 @@ impl ProxyHandle {
     pub async fn settle(
         &self,
         outcome: Outcome,
-        others: Vec<(ProxyHandle, Outcome)>,
-        gives_back: bool,
+        others: &[(&ProxyHandle, Outcome)],
     ) -> Result<Released, Error> {
         if self.outcome.swap(TOLD, Ordering::Relaxed) == TOLD {
             return Ok(Released::default());
         }
-        match self.told(outcome, attempts(&others), gives_back) {
+        match self.told(outcome, attempts(others)) {
             Some(settlement) => self.view.shared.decisions.settle(settlement).await,
             None => Ok(Released::default()),
+        }
+    }
+
+    /// [`ProxyHandle::settle`] where the caller cannot wait: `then` hears how it went.
+    pub fn settle_then(
+        &self,
+        outcome: Outcome,
+        others: &[(&ProxyHandle, Outcome)],
+        then: impl FnOnce(Result<Released, Error>) + Send + 'static,
+    ) {
+        let told = self.outcome.swap(TOLD, Ordering::Relaxed) == TOLD;
+        match self.told(outcome, attempts(others)) {
+            Some(settlement) if !told => self.view.shared.decisions.settle_then(settlement, then),
+            _ => then(Ok(Released::default())),
         }
     }
 
@@ -373,7 +386,7 @@ impl ProxyHandle {
 }
 
 /// The attempts of a request's fallbacks.
-fn attempts(others: &[(ProxyHandle, Outcome)]) -> Vec<Attempt> {
+fn attempts(others: &[(&ProxyHandle, Outcome)]) -> Vec<Attempt> {
     let known = others.iter().filter_map(|(handle, outcome)| {
         let lease = handle.lease()?;
         Some(Attempt {

@@ -79,10 +79,7 @@ impl Instance {
             return contract::released(released);
         }
         let attempts = attempts_of(settlement);
-        let released = interface.call_settle(&mut *store, &attempts, about(settlement))??;
-        if settlement.gives_back {
-            interface.call_release(store, lease, egress::Outcome::Cancelled, None)??;
-        }
+        let released = interface.call_settle(store, &attempts, about(settlement))??;
         contract::released(released)
     }
 

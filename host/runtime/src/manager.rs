@@ -462,7 +462,8 @@ impl ProxyManager {
                 break;
             }
         }
-        handle.settle(outcome, others, true).await?;
+        let ended: Vec<_> = others.iter().map(|(handle, outcome)| (handle, *outcome)).collect();
+        handle.settle(outcome, &ended).await?;
         Ok(result)
     }
 }

@@ -14,7 +14,7 @@ pub struct Settlement {
     pub outcome: Outcome,
     /// The attempts through its fallbacks, in their order.
     pub others: Vec<Attempt>,
-    /// Whether the lease is given back.
+    /// Whether the lease is given back; then there are no others.
     pub gives_back: bool,
 }
 
@@ -32,7 +32,7 @@ impl Settlement {
 
     /// Whether it is told by a release alone.
     pub(crate) fn is_release(&self) -> bool {
-        self.gives_back && self.others.is_empty()
+        self.gives_back
     }
 
     /// Whether the plugin needs the key and the target: not for what is told on most requests.

@@ -174,12 +174,6 @@ impl RemoteInstance {
         let answer: (Result<egress::Released, types::StorageError>,) =
             self.call(self.exports.settle, params).await?;
         let settled = answer.0?;
-        if settlement.gives_back {
-            let params = (lease, egress::Outcome::Cancelled, None::<egress::About<'_>>);
-            let answer: (Result<egress::Released, types::StorageError>,) =
-                self.call(self.exports.release, params).await?;
-            answer.0?;
-        }
         contract::released(settled)
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use remora_core::{Attempt, Engine, Outcome, Released, StorageError};
+use remora_core::{Attempt, Engine, Released, StorageError};
 
 use super::{Decider, Decision, Event};
 use crate::error::Error;
@@ -71,7 +71,7 @@ fn settle(
         target,
         outcome,
         others,
-        gives_back,
+        ..
     } = settlement;
     let (permit, key) = (&lease.permit, &*lease.key);
     if settlement.is_release() {
@@ -82,9 +82,5 @@ fn settle(
         outcome: *outcome,
     }];
     attempts.extend(others);
-    let settled = engine.settle(now, &attempts, key, target)?;
-    if *gives_back {
-        engine.release(now, permit, "", "", Outcome::Cancelled)?;
-    }
-    Ok(settled)
+    engine.settle(now, &attempts, key, target)
 }
