@@ -34,13 +34,13 @@ impl AttributionPolicy {
     pub(crate) fn errors(&self) -> Vec<Invalid> {
         let mut errors = Vec::new();
         if self.max_doubts == 0 {
-            errors.push(Invalid::new("attribution.max_doubts", 0, "at least 1"));
+            errors.push(Invalid::new("breaker.max_doubts", 0, "at least 1"));
         }
         if self.min_available_percent > 100 {
             let value = self.min_available_percent;
             let accepted = "0 to 100 percent";
             errors.push(Invalid::new(
-                "attribution.min_available_percent",
+                "breaker.min_available_percent",
                 value,
                 accepted,
             ));
