@@ -27,7 +27,7 @@ struct Listed {
     witnessed: bool,
 }
 
-/// The entry of one target.
+/// The entry of one target: the exit that ended ambiguous last comes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Doubt([Listed; EXITS]);
 
@@ -70,18 +70,12 @@ impl Doubt {
             }
         }
         let before = self.0.iter().position(|l| l.is(exit));
-        // An empty place, or the one that has been there for longest.
-        let age = |l: &Listed| {
-            if l.count == 0 {
-                u64::MAX
-            } else {
-                l.age_ms(now)
-            }
-        };
-        let oldest = (0..EXITS).max_by_key(|i| age(&self.0[*i])).unwrap_or(0);
-        let place = &mut self.0[before.unwrap_or(oldest)];
-        let count = before.map_or(0, |_| place.count).saturating_add(1);
-        *place = Listed {
+        let count = before.map_or(0, |i| self.0[i].count).saturating_add(1);
+        // Its own place, an empty one, or that of the exit that has been there for longest.
+        let empty = || self.0.iter().position(|l| l.count == 0);
+        let place = before.or_else(empty).unwrap_or(EXITS - 1);
+        self.0[..=place].rotate_right(1);
+        self.0[0] = Listed {
             exit,
             count,
             at: (now % CYCLE_MS) as u32,
