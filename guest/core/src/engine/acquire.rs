@@ -186,7 +186,8 @@ impl<S: Storage> Engine<S> {
             let choice = self.choose(now, key, previous, request)?;
             let proxy = self.pool.get(choice.proxy).id;
             let session = Session {
-                is_doubted: choice.is_doubted,
+                // The key may have entries under other ports, too.
+                is_doubted: choice.is_doubted || seen.session.is_some_and(|s| s.is_doubted),
                 ..Session::new(proxy, choice.ticket, choice.token.era, now, policy)
             };
             let bound = table::with_room(&self.storage, now, || {

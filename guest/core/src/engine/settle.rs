@@ -110,12 +110,13 @@ impl<S: Storage> Engine<S> {
         target: &str,
     ) -> Result<Released, StorageError> {
         let mut host = String::new();
-        let is_keyed = key::is_well_formed(key) && key::push_host(&mut host, target).is_ok();
+        let key = if key::is_well_formed(key) { key } else { "" };
+        let has_target = !key.is_empty() && key::push_host(&mut host, target).is_ok();
         let settlement = Settlement {
             now,
             attempts,
-            key: if is_keyed { key } else { "" },
-            place: match is_keyed {
+            key,
+            place: match has_target {
                 true => doubts::place(key, &host, key::port(target)),
                 false => String::new(),
             },
@@ -154,7 +155,9 @@ impl<S: Storage> Engine<S> {
         if place.is_empty() || !may_be_listed {
             return Ok(Noted::default());
         }
+        // Nothing is noted of a proxy that is gone (rule 8).
         let exits = settlement.ambiguous();
+        let exits = exits.filter(|exit| self.pool.find(exit).is_some());
         let noted = table::with_room(&self.storage, *now, || {
             doubts::note(
                 &self.storage,
@@ -168,7 +171,8 @@ impl<S: Storage> Engine<S> {
         if noted.is_listed && has_ambiguous {
             let max = self.config.attribution.max_doubts;
             table::make_room(&self.storage, Table::Doubts, place, *now, max)?;
-            if first.permit.generation != 0 && !first.permit.is_doubted {
+            // Whatever the lease says: the key may have a newer session.
+            if first.permit.generation != 0 {
                 table::doubt(&self.storage, settlement.key)?;
             }
         }
@@ -213,7 +217,11 @@ impl<S: Storage> Engine<S> {
         first: &Attempt,
         noted: &Noted,
     ) -> Result<bool, StorageError> {
-        if !first.outcome.is_ambiguous() || self.pool.find(&first.permit.proxy).is_none() {
+        // A request without a session has nothing to move.
+        if !first.outcome.is_ambiguous()
+            || first.permit.generation == 0
+            || self.pool.find(&first.permit.proxy).is_none()
+        {
             return Ok(false);
         }
         let is_due = match settlement.compare() {

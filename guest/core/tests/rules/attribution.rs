@@ -92,6 +92,24 @@ fn witness_comes_too_late_after_ten_minutes() {
 }
 
 #[test]
+fn witness_is_one_only_against_exits_that_ended_within_ten_minutes() {
+    let world = World::new(Config::default(), 4);
+    let mut client = world.client();
+    for i in 0..5 {
+        alone(&mut client, 1, &site(i));
+        world.advance(200);
+    }
+    world.advance(300_000);
+    // The entry of the target stays for the second exit.
+    alone(&mut client, 2, &site(4));
+    world.advance(300_000);
+    let late = client.acquire_on(3, &site(4));
+    assert!(late.is_doubted);
+    assert!(client.release(&late, Outcome::Success).others.is_empty());
+    assert!(client.status(1).available);
+}
+
+#[test]
 fn answer_through_the_exit_itself_is_no_witness_and_ends_its_row() {
     let world = World::new(Config::default(), 4);
     let mut client = world.client();

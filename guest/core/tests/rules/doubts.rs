@@ -147,6 +147,30 @@ fn client_that_leaves_cancels_what_was_ambiguous_before() {
 }
 
 #[test]
+fn request_without_a_session_makes_its_target_avoid_no_exit() {
+    let world = World::new(Config::default(), 3);
+    let mut client = world.client();
+    for _ in 0..3 {
+        let lease = client.acquire_on(1, SHOP);
+        assert!(!client.settle(&lease, SHOP, &WORSE).ended_session);
+    }
+    assert_eq!(world.storage.population(Table::Blocks), 0);
+}
+
+#[test]
+fn session_that_follows_another_looks_at_the_doubts_of_its_key() {
+    let world = World::new(domain(1_000), 4);
+    let mut client = world.client();
+    client.request(SHOP, &ALIKE);
+    world.advance(1_000);
+    // Nothing is known of the port whose request binds the new session.
+    let bound = client.acquire("shop.example:80");
+    assert_eq!(bound.reason, Reason::Rebound(End::Expired));
+    assert!(!bound.lease.is_doubted);
+    assert!(client.acquire(SHOP).lease.is_doubted);
+}
+
+#[test]
 fn doubts_are_bounded_and_the_oldest_goes() {
     let mut config = domain(1_000_000);
     config.attribution.max_doubts = 3;
