@@ -384,7 +384,7 @@ fn whatever_happens_the_instances_decide_as_the_reference_does() {
         ..Proptest::default()
     };
     if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = 4_000;
+        config.cases = 3_000;
     }
     if std::env::var_os("PROPTEST_RNG_SEED").is_none() {
         config.rng_seed = RngSeed::Fixed(0x7265_6d6f_7261);
