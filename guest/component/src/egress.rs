@@ -63,9 +63,8 @@ impl<A: Addition> Guest for Shell<A> {
 
     fn settle(attempts: Vec<Attempt>, about: About) -> Result<Released, StorageError> {
         let attempts: Vec<core::Attempt> = attempts.into_iter().map(Into::into).collect();
-        let released = with_engine(|engine, now| {
-            engine.settle(now, &attempts, &about.key, &about.target)
-        })?;
+        let released =
+            with_engine(|engine, now| engine.settle(now, &attempts, &about.key, &about.target))?;
         for attempt in &attempts {
             A::after_attempt(&attempt.permit, attempt.outcome);
         }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 use remora_core::{
-    AcquireError, Attempt, BreakerChange, Engine, Outcome, Permit, ProxyId,
-    Request, StorageError, Table,
+    AcquireError, Attempt, BreakerChange, Engine, Outcome, Permit, ProxyId, Request, StorageError,
+    Table,
 };
 use remora_http::{Fault, StatusClassifier};
 

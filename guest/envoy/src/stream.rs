@@ -105,11 +105,6 @@ impl HttpContext for Stream {
         } else {
             host::text(&["upstream", "address"])
         };
-        plugin.release(
-            &leased,
-            &self.target,
-            served.as_deref(),
-            outcome,
-        );
+        plugin.release(&leased, &self.target, served.as_deref(), outcome);
     }
 }

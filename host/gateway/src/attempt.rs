@@ -4,17 +4,17 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper::{Method, Response, StatusCode};
-use remora_host::{Error, Outcome, ProxyHandle, Request, internals};
-use remora_http::{AttemptEnd, Fault};
 use crate::auth::RequestParams;
 use crate::config::{Settings, Timeouts};
 use crate::gateway::Gateway;
 use crate::lease::{AttemptId, Event, RequestGuard};
 use crate::reply;
 use crate::upstream::Upstream;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::{Method, Response, StatusCode};
+use remora_host::{Error, Outcome, ProxyHandle, Request, internals};
+use remora_http::{AttemptEnd, Fault};
 
 /// The body of the loop: how one attempt sends the request.
 pub(crate) trait Exchange {
@@ -205,6 +205,11 @@ impl<E: Exchange> Attempts<'_, E> {
             observers.tell(attempt, &Event::Refused { host, error });
         })?;
         let method = self.exchange.method().clone();
-        Ok(RequestGuard::new(handle, attempt, observers.clone(), method))
+        Ok(RequestGuard::new(
+            handle,
+            attempt,
+            observers.clone(),
+            method,
+        ))
     }
 }

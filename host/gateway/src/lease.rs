@@ -228,8 +228,7 @@ impl RequestGuard {
     }
 
     fn begin(&mut self, handle: ProxyHandle, id: AttemptId, method: Method) {
-        self.observers
-            .tell(id, &Event::Granted { handle: &handle });
+        self.observers.tell(id, &Event::Granted { handle: &handle });
         self.attempts.push(Attempt {
             handle,
             id,
@@ -362,7 +361,9 @@ impl Attempt {
 
 fn outcomes(attempts: &[Attempt]) -> Vec<(&ProxyHandle, Outcome)> {
     let ended = attempts.iter();
-    ended.map(|attempt| (&attempt.handle, attempt.outcome())).collect()
+    ended
+        .map(|attempt| (&attempt.handle, attempt.outcome()))
+        .collect()
 }
 
 impl Drop for RequestGuard {

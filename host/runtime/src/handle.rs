@@ -105,10 +105,10 @@ impl ProxyHandle {
             reason: Reason::Rotated,
             session: None,
         };
-        Self {
-            is_fallback: true,
-            ..Self::new(view, place, grant, &self.target, tags, Outcome::Cancelled)
-        }
+        let unmarked = Outcome::Cancelled;
+        let mut fallback = Self::new(view, place, grant, &self.target, tags, unmarked);
+        fallback.is_fallback = true;
+        fallback
     }
 
     pub(crate) fn lease(&self) -> Option<&Lease> {
@@ -354,11 +354,7 @@ impl ProxyHandle {
         then: impl FnOnce(Result<Released, Error>) + Send + 'static,
     ) {
         match self.taken(outcome) {
-            Some(settlement) => self
-                .view
-                .shared
-                .decisions
-                .settle_then(settlement, then),
+            Some(settlement) => self.view.shared.decisions.settle_then(settlement, then),
             None => then(Ok(Released::default())),
         }
     }

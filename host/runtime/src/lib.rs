@@ -102,8 +102,7 @@ pub use plugin::Plugin;
 pub use proxy::{Proxy, ProxyType};
 pub use remora_core::{
     Attempt, AttributionPolicy, BreakerChange, Config, End, Invalid, KeyError, Lease, Mode, OnBad,
-    Outcome,
-    Patterns, Reason, Released, Request, Scope, StorageError, names,
+    Outcome, Patterns, Reason, Released, Request, Scope, StorageError, names,
 };
 pub use remora_http::{AttemptEnd, ResponseSource, StatusClassifier, TunnelTraffic};
 pub use runtime::{Runtime, RuntimeConfig};

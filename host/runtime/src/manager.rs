@@ -396,7 +396,14 @@ impl ProxyManager {
         };
         let unmarked = self.shared.unmarked;
         let target = request.target;
-        Ok(ProxyHandle::new(view, place, grant, target, request.tags, unmarked))
+        Ok(ProxyHandle::new(
+            view,
+            place,
+            grant,
+            target,
+            request.tags,
+            unmarked,
+        ))
     }
 
     /// Up to `limit` other exits for a request whose own one does not serve it, in the order in which they are to be tried
@@ -462,7 +469,10 @@ impl ProxyManager {
                 break;
             }
         }
-        let ended: Vec<_> = others.iter().map(|(handle, outcome)| (handle, *outcome)).collect();
+        let ended: Vec<_> = others
+            .iter()
+            .map(|(handle, outcome)| (handle, *outcome))
+            .collect();
         handle.settle(outcome, &ended).await?;
         Ok(result)
     }

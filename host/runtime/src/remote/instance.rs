@@ -18,7 +18,9 @@ use crate::convert::config::to_wit;
 use crate::epoch;
 use crate::error::{CallError, Error, PluginError};
 use crate::imports::Allowance;
-use crate::instance::{about, about_release, asks, attempts_of, granted, proxies_of, start_error, tags_of, tried_of};
+use crate::instance::{
+    about, about_release, asks, attempts_of, granted, proxies_of, start_error, tags_of, tried_of,
+};
 use crate::plugin::Plugin;
 use crate::settlement::Settlement;
 use crate::storage::RemoteStorage;
