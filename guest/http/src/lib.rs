@@ -4,7 +4,7 @@
 //! A shell (the gateway, the Envoy filter) translates its own events into an [`AttemptEnd`] or a [`Fault`] and writes
 //! an [`ErrorResponse`] in its own way. Sessions, rotation and breakers know no HTTP: they are `remora-core`'s.
 //!
-//! | file | what it owns |
+//! | file | owns |
 //! |---|---|
 //! | [`attempt_end`](AttemptEnd) | the end of an attempt: its outcome, and whether the target may be at fault |
 //! | [`status`](StatusClassifier) | the outcome of a response's status |

@@ -53,7 +53,7 @@ impl<S: Storage> Engine<S> {
             let picked = rotation::pick(self.config.strategy, &mut field)?;
             let (Some(proxy), Some(seen)) = (picked, field.admitted) else {
                 if field.left_aside {
-                    // Every other one is refused: what was left aside is better than nothing. First what a
+                    // Every other one is refused: an excluded one is better than none. First what a
                     // plugin would rather not have; then the proxy of a session that came to its planned end,
                     // which has done nothing wrong.
                     if !avoid.aside.is_empty() {
@@ -96,7 +96,7 @@ impl<S: Storage> Engine<S> {
         Err(StorageError::Contended.into())
     }
 
-    /// A choice that is not used after all: its probe may go to somebody else.
+    /// A choice that is not used after all: another request may take its probe.
     pub(super) fn give_back(&self, now: u64, proxy: usize, pass: Pass) -> Result<(), StorageError> {
         if pass.probe {
             let proxy = &self.pool.get(proxy).key;
@@ -105,7 +105,7 @@ impl<S: Storage> Engine<S> {
         Ok(())
     }
 
-    /// Nobody gets the choice where something fails after it was made, and so nobody could release it.
+    /// Where something fails after the choice was made, no request gets it, and so none could release it.
     pub(super) fn or_give_back<T>(
         &self,
         now: u64,
