@@ -1,6 +1,6 @@
 //! The methods that may be sent twice.
 
-/// The idempotent methods (RFC 9110 §9.2.2): the target does once what it is asked twice.
+/// The idempotent methods (RFC 9110 §9.2.2): sent twice, such a request has the effect of one.
 pub const IDEMPOTENT: [&str; 6] = ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"];
 
 /// Whether a method is idempotent. Methods are case-sensitive.

@@ -80,7 +80,7 @@ impl Unanswered {
     }
 }
 
-/// Sends a request through one proxy after the other, until one answers or there is none left to try.
+/// Sends a request through one proxy after the other, until one answers or no other is left.
 pub(crate) async fn run<E: Exchange>(
     gateway: &Gateway,
     settings: &Settings,

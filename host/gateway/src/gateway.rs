@@ -163,7 +163,7 @@ impl Gateway {
     /// Applies what a file says now; proxies that an operator has added stay. Answers with the number of proxies
     /// that have left.
     ///
-    /// After a failure the next change does what is left to do.
+    /// After a failure the next change completes it.
     pub(crate) async fn change(
         &self,
         config: Config,

@@ -63,7 +63,7 @@ impl Parts {
         all.into_iter().any(|part| text.contains(part))
     }
 
-    /// What stands in braces as a placeholder does, and is none.
+    /// An unknown placeholder: a word in braces that names none.
     pub(crate) fn unknown(text: &str) -> Option<&str> {
         text.match_indices('{').find_map(|(at, _)| {
             let rest = text.get(at..)?;

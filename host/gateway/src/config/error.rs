@@ -133,7 +133,7 @@ pub enum BuildError {
     Plugin {
         /// Its file.
         path: String,
-        /// What is wrong with it.
+        /// The error.
         reason: String,
     },
     /// A file that is named cannot be used.
