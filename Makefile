@@ -4,7 +4,7 @@ TARGET := wasm32-unknown-unknown
 # What the end-to-end tests run against, and the package that has it.
 PARTS := tinyproxy:tinyproxy-bin nginx:nginx-light curl:curl openssl:openssl squid:squid-openssl microsocks:microsocks redis-server:redis-server faketime:faketime npm:npm ip:iproute2
 
-.PHONY: all demo test test-valkey lint bench bench-gateway bench-envoy bench-storage bench-tenants fuzz wasm doc fmt setup parts clean
+.PHONY: all demo test test-valkey campaign lint bench bench-gateway bench-envoy bench-storage bench-tenants fuzz wasm doc fmt setup parts clean
 
 all: setup
 	cargo build --release --package remora
@@ -19,6 +19,23 @@ test: setup parts lint
 	$(MAKE) test-valkey
 	python3 tests/mutants/run.py
 	python3 tests/readme.py README.md docs/extending.md
+	python3 tests/campaign/run.py short
+
+# SEED repeats the traffic; EXITS=1,4,20 is a run of blame with each; REVERSE=1 adds the table of broken exits.
+SEED := 1
+MINUTES := 3
+EXITS := 4
+REVERSE := 0
+REMORA := target/debug/remora
+
+## campaign: working exits beside misbehaving targets, clients and attackers; broken exits (tests/campaign/run.py)
+campaign: $(REMORA)
+	python3 tests/campaign/run.py blame attacks $(if $(filter 1,$(REVERSE)),reverse) \
+	  --seed $(SEED) --minutes $(MINUTES) --exits $(EXITS) --remora $(REMORA)
+
+# Where there is one, it is taken as it is.
+target/debug/remora: | setup
+	cargo build --package remora
 
 ## fuzz: libFuzzer over everything that reads foreign bytes, FUZZ_SECONDS each (tests/fuzz)
 fuzz: setup

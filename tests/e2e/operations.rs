@@ -686,7 +686,8 @@ fn prometheus_reads_what_was_counted() {
     for line in [
         "remora_acquires_total{result=\"bound\"} 1",
         "remora_acquires_total{result=\"hit\"} 2",
-        "remora_acquires_total{result=\"rebound\"} 1",
+        "remora_acquires_total{result=\"rebound\"} 0",
+        "remora_acquires_total{result=\"rotated\"} 0",
         "remora_releases_total{outcome=\"success\"} 2",
         "remora_releases_total{outcome=\"failure\"} 2",
         "remora_releases_total{outcome=\"cancelled\"} 0",

@@ -110,7 +110,7 @@ fn successes_take_a_proxy_back_and_leave_nothing_in_the_store() {
         assert_eq!(tenant.place("live.example"), one);
     }
     assert_eq!(
-        tenant.storage.load(Table::Custom(5), &one.to_string()),
+        tenant.storage.load(Table::Custom(6), &one.to_string()),
         Ok(None)
     );
     tenant.clock.advance(FRESH_FOR);
@@ -139,7 +139,7 @@ fn no_verdict_is_lost_between_threads_and_instances() {
         .fold(0, |share, _| share + (1_000_000 - share) / 8);
     let cell = tenant
         .storage
-        .load(Table::Custom(5), &one.to_string())
+        .load(Table::Custom(6), &one.to_string())
         .unwrap();
     assert_eq!(cell.unwrap().words[0], expected);
 }

@@ -13,8 +13,8 @@ pub trait Addition {
     /// [leave aside](Engine::leave_aside).
     fn before_acquire(_engine: &mut Engine<HostStorage>, _now: u64) {}
 
-    /// After every release. The key is not there: a host hands it over only with a failure or a block.
-    fn after_release(_permit: &Permit, _outcome: Outcome) {}
+    /// After every attempt that has ended: a release, or one of those that were settled.
+    fn after_attempt(_permit: &Permit, _outcome: Outcome) {}
 }
 
 /// Adds nothing.

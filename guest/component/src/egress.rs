@@ -4,8 +4,8 @@ use remora_core as core;
 use uuid::Uuid;
 
 use crate::bindings::exports::remora::egress::egress::{
-    self as wit, AcquireError, BreakerChange, Grant, Guest, KeyError, Lease, LostSession, Options,
-    Outcome, Reason, Released, Span, StorageError,
+    self as wit, About, AcquireError, Attempt, BreakerChange, Grant, Guest, KeyError, Lease,
+    LostSession, Options, OtherChange, Outcome, Reason, Released, Span, StorageError,
 };
 use crate::{Addition, ENGINE, Shell, with_engine};
 
@@ -42,33 +42,57 @@ impl<A: Addition> Guest for Shell<A> {
         })
     }
 
-    fn release(lease: Lease, outcome: Outcome) -> Result<Released, StorageError> {
-        let (outcome, key) = match &outcome {
-            Outcome::Success => (core::Outcome::Success, ""),
-            Outcome::Failure(key) => (core::Outcome::Failure, key.as_str()),
-            Outcome::Blocked(key) => (core::Outcome::Blocked, key.as_str()),
-            Outcome::Cancelled => (core::Outcome::Cancelled, ""),
-        };
-        let permit = lease.into();
+    fn fallbacks(
+        lease: Lease,
+        target: String,
+        options: Option<Options>,
+        limit: u32,
+    ) -> Result<Vec<Lease>, StorageError> {
+        with_request(Some(&target), options.as_ref(), |request| {
+            with_engine(|engine, now| {
+                // A malformed request has no lease, and so no fallback.
+                let Ok(key) = engine.session_key(request) else {
+                    return Ok(Vec::new());
+                };
+                let limit = limit as usize;
+                let fallbacks = engine.fallbacks(now, request, &key, &lease.into(), limit)?;
+                Ok(fallbacks.into_iter().map(Lease::from).collect())
+            })
+        })
+    }
+
+    fn settle(attempts: Vec<Attempt>, about: About) -> Result<Released, StorageError> {
+        let attempts: Vec<core::Attempt> = attempts.into_iter().map(Into::into).collect();
+        let released =
+            with_engine(|engine, now| engine.settle(now, &attempts, &about.key, &about.target))?;
+        for attempt in &attempts {
+            A::after_attempt(&attempt.permit, attempt.outcome);
+        }
+        Ok(released.into())
+    }
+
+    fn release(
+        lease: Lease,
+        outcome: Outcome,
+        about: Option<About>,
+    ) -> Result<Released, StorageError> {
+        let (permit, outcome) = (core::Permit::from(lease), core::Outcome::from(outcome));
+        let about = about.as_ref();
+        let (key, target) = about.map_or(("", ""), |about| (&about.key, &about.target));
         let released = ENGINE.with_borrow_mut(|engine| {
-            let now = if engine.looks_at_time(outcome) {
+            let now = if engine.looks_at_time(&permit, outcome) {
                 crate::now()
             } else {
                 0
             };
-            engine.settle(now, &permit, key, outcome)
+            engine.release(now, &permit, key, target, outcome)
         })?;
-        A::after_release(&permit, outcome);
-        Ok(Released {
-            ended_session: released.ended_session,
-            breaker: match released.breaker {
-                core::BreakerChange::None => BreakerChange::None,
-                core::BreakerChange::Opened => BreakerChange::Opened,
-                core::BreakerChange::Reopened => BreakerChange::Reopened,
-                core::BreakerChange::Closed => BreakerChange::Closed,
-                core::BreakerChange::ProbeReturned => BreakerChange::ProbeReturned,
-            },
-        })
+        A::after_attempt(&permit, outcome);
+        Ok(released.into())
+    }
+
+    fn holds(lease: Lease, key: String) -> Result<bool, StorageError> {
+        with_engine(|engine, now| Ok(engine.holds(now, &lease.into(), &key)?))
     }
 }
 
@@ -93,6 +117,7 @@ fn with_request<T>(
         tags: &tags,
         tried: &tried,
         ttl_ms: options.ttl,
+        is_repeatable: options.repeatable,
     })
 }
 
@@ -105,6 +130,7 @@ impl From<core::Permit> for Lease {
             probe: permit.probe,
             acquired_at: permit.acquired_at,
             deadline: permit.deadline,
+            doubted: permit.is_doubted,
         }
     }
 }
@@ -118,6 +144,57 @@ impl From<Lease> for core::Permit {
             probe: lease.probe,
             acquired_at: lease.acquired_at,
             deadline: lease.deadline,
+            is_doubted: lease.doubted,
+        }
+    }
+}
+
+impl From<Attempt> for core::Attempt {
+    fn from(attempt: Attempt) -> Self {
+        Self {
+            permit: attempt.lease.into(),
+            outcome: attempt.outcome.into(),
+        }
+    }
+}
+
+impl From<Outcome> for core::Outcome {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Success => Self::Success,
+            Outcome::Failure => Self::Failure,
+            Outcome::Blocked => Self::Blocked,
+            Outcome::Ambiguous => Self::Ambiguous,
+            Outcome::TimedOut => Self::TimedOut,
+            Outcome::Inconclusive => Self::Inconclusive,
+            Outcome::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl From<core::BreakerChange> for BreakerChange {
+    fn from(change: core::BreakerChange) -> Self {
+        match change {
+            core::BreakerChange::None => Self::None,
+            core::BreakerChange::Opened => Self::Opened,
+            core::BreakerChange::Reopened => Self::Reopened,
+            core::BreakerChange::Closed => Self::Closed,
+            core::BreakerChange::ProbeReturned => Self::ProbeReturned,
+        }
+    }
+}
+
+impl From<core::Released> for Released {
+    fn from(released: core::Released) -> Self {
+        let others = released.others.into_iter();
+        let others = others.map(|(proxy, change)| OtherChange {
+            proxy: proxy.into(),
+            change: change.into(),
+        });
+        Self {
+            ended_session: released.ended_session,
+            breaker: released.breaker.into(),
+            others: others.collect(),
         }
     }
 }

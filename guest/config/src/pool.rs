@@ -26,7 +26,8 @@ impl Tables<'_> {
         let mut config = Config::default();
         self.sticky.set(&mut config);
         self.rotation.set(&mut config);
-        self.breaker.set(&mut config.breaker);
+        self.breaker
+            .set(&mut config.breaker, &mut config.attribution);
         config
     }
 
@@ -55,13 +56,15 @@ mod tests {
             r#""sticky": {"ttl": "400d", "idle": "0s", "max_sessions": 0,
                 "override": [{"match": "*.*"}, {"match": "a.example", "max_requests": 0}, {"match": "A.example"}]},
                "rotation": {"lease_timeout": "0s"},
-               "breaker": {"open_threshold": 0, "growth": 0, "max_half_open_after": "10s"}"#,
+               "breaker": {"open_threshold": 0, "growth": 0, "max_half_open_after": "10s", "max_doubts": 0, "min_available_percent": 101}"#,
         );
         let errors = filter.tables().errors();
         let fields: Vec<&str> = errors.iter().map(|error| &*error.field).collect();
         let expected = [
             "breaker.open_threshold",
             "breaker.growth",
+            "breaker.max_doubts",
+            "breaker.min_available_percent",
             "sticky.max_sessions",
             "rotation.lease_timeout",
             "sticky.ttl",

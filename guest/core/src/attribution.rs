@@ -1,41 +1,58 @@
-//! Attribution of the failures of one request that goes through several proxies: the proxy's or the target's.
+//! Rule 13, its parameters: when ambiguous ends say something about an exit.
 
-use crate::engine::Outcome;
-use crate::pool::ProxyId;
+use alloc::vec::Vec;
 
-/// Attributes the failures of one request, one proxy after the other.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct FailureAttribution {
-    ambiguous: bool,
+use crate::error::Invalid;
+
+/// How ambiguous ends are attributed. The defaults come from a simulation; few deployments have a reason to change them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct AttributionPolicy {
+    /// Two exits that ended ambiguous for a target within this time put the target in doubt, in milliseconds.
+    pub doubt_for_ms: u64,
+    /// The most targets with an entry in the table of doubts; the oldest makes room. At least 1.
+    pub max_doubts: u64,
+    /// The shortest time between two strikes of one exit that both count, in milliseconds.
+    pub strike_gap_ms: u64,
+    /// How much of the pool strikes leave closed, in percent of the proxies that are switched on; at least one proxy.
+    pub min_available_percent: u32,
 }
 
-impl FailureAttribution {
-    /// The outcome to release the next proxy with. `target_may_be_at_fault`: the proxy was reached, so the target may have
-    /// caused the failure. The first such failure is the proxy's. The second one is most likely the target's: the session
-    /// moves, and one broken target does not open the breakers of all proxies.
-    pub fn outcome(&mut self, outcome: Outcome, target_may_be_at_fault: bool) -> Outcome {
-        let ambiguous = outcome == Outcome::Failure && target_may_be_at_fault;
-        if ambiguous && self.ambiguous {
-            return Outcome::Blocked;
+impl Default for AttributionPolicy {
+    fn default() -> Self {
+        Self {
+            doubt_for_ms: 60_000,
+            max_doubts: 1_024,
+            strike_gap_ms: 200,
+            min_available_percent: 10,
         }
-        self.ambiguous |= ambiguous;
-        outcome
+    }
+}
+
+impl AttributionPolicy {
+    /// Every invalid value.
+    pub(crate) fn errors(&self) -> Vec<Invalid> {
+        let mut errors = Vec::new();
+        if self.max_doubts == 0 {
+            errors.push(Invalid::new("breaker.max_doubts", 0, "at least 1"));
+        }
+        if self.min_available_percent > 100 {
+            let value = self.min_available_percent;
+            let accepted = "0 to 100 percent";
+            errors.push(Invalid::new(
+                "breaker.min_available_percent",
+                value,
+                accepted,
+            ));
+        }
+        errors
     }
 
-    /// The same for a failover that the host did by itself, of which it knows only the end: the `passed` proxies that
-    /// failed, and the outcome of the last one.
-    ///
-    /// If the last failure may be the target's, it is the second such failure at least. The host does not know how the
-    /// `passed` ones ended, so none of them is charged.
-    pub fn of_failover(
-        passed: &[ProxyId],
-        last: Outcome,
-        target_may_be_at_fault: bool,
-    ) -> (&[ProxyId], Outcome) {
-        match last {
-            Outcome::Failure if target_may_be_at_fault => (&[], Outcome::Blocked),
-            last => (passed, last),
-        }
+    /// How many of `proxies` strikes must leave closed.
+    pub(crate) fn min_available(&self, proxies: usize) -> usize {
+        let share = proxies as u64 * u64::from(self.min_available_percent);
+        // A share of at most all proxies fits where the number of proxies does.
+        share.div_ceil(100).max(1) as usize
     }
 }
 
@@ -44,32 +61,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn second_failure_that_may_be_the_targets_is_not_charged() {
-        let mut attribution = FailureAttribution::default();
-        let mut outcome = |outcome, target| attribution.outcome(outcome, target);
-        assert_eq!(outcome(Outcome::Success, true), Outcome::Success);
-        assert_eq!(outcome(Outcome::Failure, false), Outcome::Failure);
-        assert_eq!(outcome(Outcome::Failure, true), Outcome::Failure);
-        assert_eq!(outcome(Outcome::Failure, true), Outcome::Blocked);
-        // An unreachable proxy is at fault whatever the target does.
-        assert_eq!(outcome(Outcome::Failure, false), Outcome::Failure);
-        assert_eq!(outcome(Outcome::Blocked, true), Outcome::Blocked);
-        assert_eq!(outcome(Outcome::Cancelled, true), Outcome::Cancelled);
-    }
-
-    #[test]
-    fn failover_that_ends_with_a_failure_of_the_target_charges_no_proxy() {
-        let passed = [ProxyId::from_u128(1)];
-        let failover = |last, target| FailureAttribution::of_failover(&passed, last, target);
-        let none: &[ProxyId] = &[];
-        assert_eq!(failover(Outcome::Failure, true), (none, Outcome::Blocked));
-        for (last, target) in [
-            (Outcome::Failure, false),
-            (Outcome::Success, true),
-            (Outcome::Blocked, true),
-            (Outcome::Cancelled, true),
-        ] {
-            assert_eq!(failover(last, target), (&passed[..], last));
-        }
+    fn floor_is_a_tenth_of_the_pool_and_at_least_one_proxy() {
+        let floor = |proxies| AttributionPolicy::default().min_available(proxies);
+        assert_eq!(
+            [0, 1, 4, 10, 11, 20, 200].map(floor),
+            [1, 1, 1, 1, 2, 2, 20]
+        );
     }
 }

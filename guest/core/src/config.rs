@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::attribution::AttributionPolicy;
 use crate::breaker::BreakerPolicy;
 use crate::error::Invalid;
 use crate::key::Scope;
@@ -22,6 +23,9 @@ pub struct Config {
     pub strategy: StrategyKind,
     /// When breakers open, probe and close.
     pub breaker: BreakerPolicy,
+    /// How ambiguous ends are attributed (rule 13).
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub attribution: AttributionPolicy,
     /// How long a proxy is left aside for a target that blocked it, in milliseconds.
     pub avoid_blocked_for_ms: u64,
     /// The most sessions on record (rule 10), and the most remembered blocks.
@@ -39,6 +43,7 @@ impl Default for Config {
             overrides: Vec::new(),
             strategy: StrategyKind::RoundRobin,
             breaker: BreakerPolicy::default(),
+            attribution: AttributionPolicy::default(),
             avoid_blocked_for_ms: 600_000,
             max_sessions: 100_000,
             lease_timeout_ms: 600_000,
@@ -54,6 +59,7 @@ impl Config {
 
     fn check(&self) -> (Policies, Vec<Invalid>) {
         let mut errors = self.breaker.errors();
+        errors.extend(self.attribution.errors());
         if self.max_sessions == 0 {
             errors.push(Invalid::new("sticky.max_sessions", 0, "at least 1"));
         }

@@ -1,16 +1,17 @@
 //! Composes the rules into acquire and release.
 
 mod acquire;
-mod detour;
+mod failover;
 mod pick;
 mod release;
 mod sessions;
+mod settle;
 mod status;
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::breaker::{Change, Pass};
+use crate::breaker::{AdmissionToken, Change};
 use crate::config::Config;
 use crate::error::Invalid;
 use crate::gate;
@@ -20,11 +21,11 @@ use crate::pool::{Pool, ProxyId, ProxySpec};
 use crate::session::Reason;
 use crate::storage::{Storage, StorageError};
 
-pub use detour::{Detour, Detoured};
+pub use settle::Attempt;
 pub use status::{ProxyStatus, Stats};
 
 /// What a request says about itself.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// The target: a host, with or without a port.
     pub target: &'a str,
@@ -37,6 +38,22 @@ pub struct Request<'a> {
     /// How long a session that this request begins lasts, in milliseconds; `None`: as the policy says. A
     /// session that is live keeps its own. Where the policy does not let a key stick, this does not either.
     pub ttl_ms: Option<u64>,
+    /// Whether the request can be sent again through another exit: nothing happens the second time that did not the first, and
+    /// all of it is still there. Only such a request is a good probe (rule 13).
+    pub is_repeatable: bool,
+}
+
+impl Default for Request<'_> {
+    fn default() -> Self {
+        Self {
+            target: "",
+            session: None,
+            tags: &[],
+            tried: &[],
+            ttl_ms: None,
+            is_repeatable: true,
+        }
+    }
 }
 
 /// What a lease says apart from its key: fixed in size, so that a hit crosses the guest's border without
@@ -57,14 +74,16 @@ pub struct Permit {
     /// From when on it is not waited for, in milliseconds since the Unix epoch: a probe has lost its
     /// place, a request no longer counts as in flight. Its release is heard all the same.
     pub deadline: u64,
+    /// Whether the target may have an entry in the table of doubts (rule 13): then a success needs its key and target, too.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub is_doubted: bool,
 }
 
 impl Permit {
-    fn pass(&self) -> Pass {
-        Pass {
+    fn token(&self) -> AdmissionToken {
+        AdmissionToken {
             era: self.era,
             probe: self.probe,
-            since: self.acquired_at,
         }
     }
 }
@@ -122,7 +141,7 @@ pub struct Grant {
     pub session: Option<Span>,
 }
 
-/// How a request went.
+/// How an attempt ended: a request through one exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
@@ -134,30 +153,47 @@ pub enum Outcome {
     /// The target refuses this exit: the session ends and the target avoids this proxy for a while. The
     /// breaker is not charged, since the proxy serves other targets well.
     Blocked,
-    /// The client went away: nobody's fault.
+    /// The exit or the target failed, and the end does not tell which: settled by comparison (rule 13).
+    Ambiguous,
+    /// The same, by a time-out.
+    TimedOut,
+    /// There was an answer, and either the exit or the target may have written it. Nothing follows, for no attempt of its
+    /// request.
+    Inconclusive,
+    /// The client went away, or this machine failed: neither the exit nor the target did.
     Cancelled,
 }
 
 impl Outcome {
+    /// Whether rule 13 settles it by comparison.
+    pub fn is_ambiguous(self) -> bool {
+        matches!(self, Self::Ambiguous | Self::TimedOut)
+    }
+
     /// The name used in logs, metrics and the WIT interface.
     pub fn name(self) -> &'static str {
         match self {
             Self::Success => "success",
             Self::Failure => "failure",
             Self::Blocked => "blocked",
+            Self::Ambiguous => "ambiguous",
+            Self::TimedOut => "timed-out",
+            Self::Inconclusive => "inconclusive",
             Self::Cancelled => "cancelled",
         }
     }
 }
 
-/// What a release did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a release or a settlement did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Released {
-    /// Whether it ended the session. `false` for a lease of an older generation.
+    /// Whether it ended or moved the session. `false` for a lease of an older generation.
     pub ended_session: bool,
-    /// What it did to the breaker.
+    /// What it did to the breaker of the first attempt's proxy.
     pub breaker: Change,
+    /// What it did to the breakers of other proxies: those of further attempts, and those that a success was a witness against.
+    pub others: Vec<(ProxyId, Change)>,
 }
 
 /// One instance of the decisions. Instances that share a storage decide as one.

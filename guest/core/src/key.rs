@@ -18,8 +18,8 @@ pub const MAX_SESSION_ID_LEN: usize = 128;
 pub const MAX_TAG_LEN: usize = 64;
 /// The longest session key, in bytes.
 const MAX_SESSION_KEY_LEN: usize = 512;
-/// The longest key that the core ever stores, in bytes: a proxy id, a slash and a session key.
-pub const MAX_KEY_LEN: usize = 36 + 1 + MAX_SESSION_KEY_LEN;
+/// The longest key that the core ever stores, in bytes: a proxy id, a port, a host and a session key, apart by two slashes.
+pub const MAX_KEY_LEN: usize = 36 + 1 + 5 + 1 + MAX_HOST_LEN + MAX_SESSION_KEY_LEN;
 
 /// What requests share one session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -172,10 +172,46 @@ pub(crate) fn check_tag(tag: &str) -> Result<(), KeyError> {
 /// a public suffix, a single label).
 #[cfg(feature = "public-suffix-list")]
 pub(crate) fn site(host: &str) -> &str {
-    if host.contains(':') || host.parse::<core::net::Ipv4Addr>().is_ok() {
+    if is_address(host) {
         return host;
     }
     psl::domain_str(host).unwrap_or(host)
+}
+
+/// The site of a normalised host, or what comes near it without the public suffix list: its last two labels.
+pub(crate) fn site_or_last_labels(host: &str) -> &str {
+    #[cfg(feature = "public-suffix-list")]
+    return site(host);
+    #[cfg(not(feature = "public-suffix-list"))]
+    if is_address(host) {
+        return host;
+    }
+    #[cfg(not(feature = "public-suffix-list"))]
+    host.rmatch_indices('.')
+        .nth(1)
+        .map_or(host, |(dot, _)| &host[dot + 1..])
+}
+
+fn is_address(host: &str) -> bool {
+    host.contains(':') || host.parse::<core::net::Ipv4Addr>().is_ok()
+}
+
+/// The port that a valid target names; 0 for none.
+pub(crate) fn port(target: &str) -> u16 {
+    let port = match target.rsplit_once(':') {
+        // The last part of an address without brackets.
+        Some((address, _)) if address.contains(':') && !address.ends_with(']') => "",
+        Some((_, port)) => port,
+        None => "",
+    };
+    port.parse().unwrap_or(0)
+}
+
+/// The tags of a session key.
+pub(crate) fn tags_of(key: &str) -> impl Iterator<Item = &str> {
+    let before_id = key.split('#').next().unwrap_or_default();
+    let tags = before_id.split_once('?').map(|(_, tags)| tags.split('&'));
+    tags.into_iter().flatten()
 }
 
 fn push_ipv6(out: &mut String, text: &str) -> Result<(), KeyError> {
@@ -313,6 +349,33 @@ mod tests {
         assert_eq!(SessionKey::parse("#Alice").unwrap().as_str(), "#Alice");
         assert_eq!(SessionKey::parse("#"), Err(KeyError::Empty));
         assert_eq!(SessionKey::parse("shop.example?"), Err(KeyError::Empty));
+    }
+
+    #[test]
+    fn port_is_what_stands_behind_the_host() {
+        for (target, expected) in [
+            ("a.example:443", 443),
+            ("a.example", 0),
+            ("a.example:", 0),
+            ("[::1]:8080", 8080),
+            ("[::1]", 0),
+            ("::1", 0),
+            ("a.example:99999", 0),
+        ] {
+            assert_eq!(port(target), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn tags_of_a_key_are_those_it_was_made_of() {
+        for (key, tags) in [
+            ("a.example?de&eu#x?y&z", &["de", "eu"][..]),
+            ("a.example#x", &[]),
+            ("?de#x", &["de"]),
+            ("", &[]),
+        ] {
+            assert!(tags_of(key).eq(tags.iter().copied()), "{key}");
+        }
     }
 
     #[cfg(feature = "public-suffix-list")]

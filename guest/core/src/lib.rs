@@ -17,10 +17,12 @@
 //! | `breaker` | when a proxy's circuit breaker opens, probes and closes |
 //! | `gate` | the breaker applied to stored state that others change too |
 //! | `hints` | nothing: which two values a hit will probably need |
-//! | `avoid` | which exits a target has blocked |
+//! | `attribution` | the parameters of rule 13 |
+//! | `strikes` | when ambiguous ends open a breaker |
+//! | `doubts` | which exits a target has not answered through |
+//! | `avoid` | which exits a target avoids |
 //! | `in_flight` | how many requests a proxy carries |
 //! | `rotation` | which proxy a new session gets; one file a strategy |
-//! | [`attribution`](FailureAttribution) | whether a failure is the proxy's or the target's |
 //! | [`bounds`](check_retry_attempts) | the bounds of fields that only the shells see |
 //! | `wit` | the configuration in the words of the contract |
 //! | [`Engine`] | composes them into acquire and release |
@@ -35,6 +37,7 @@ mod avoid;
 mod bounds;
 mod breaker;
 mod config;
+mod doubts;
 mod draw;
 mod end;
 mod engine;
@@ -50,19 +53,20 @@ mod pool;
 mod rotation;
 mod session;
 mod storage;
+mod strikes;
 mod table;
 mod text;
 mod wit;
 
-pub use attribution::FailureAttribution;
+pub use attribution::AttributionPolicy;
 pub use bounds::{RETRY_ATTEMPTS, check_max_half_open_after, check_retry_attempts, check_ttl};
 pub use breaker::{Breaker, BreakerPolicy, Change as BreakerChange};
 pub use config::Config;
 pub use draw::cursor_of_a_member;
 pub use end::End;
 pub use engine::{
-    Decided, Detour, Detoured, Engine, Grant, Lease, Outcome, Permit, ProxyStatus, Released,
-    Request, Span, Stats,
+    Attempt, Decided, Engine, Grant, Lease, Outcome, Permit, ProxyStatus, Released, Request, Span,
+    Stats,
 };
 pub use error::{AcquireError, Error, Invalid, KeyError};
 pub use key::{

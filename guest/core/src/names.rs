@@ -30,7 +30,15 @@ pub const RESULTS: [&str; 10] = [
 
 impl Outcome {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Success, Self::Failure, Self::Blocked, Self::Cancelled];
+    pub const ALL: [Self; 7] = [
+        Self::Success,
+        Self::Failure,
+        Self::Blocked,
+        Self::Ambiguous,
+        Self::TimedOut,
+        Self::Inconclusive,
+        Self::Cancelled,
+    ];
 }
 
 impl Change {

@@ -11,6 +11,9 @@ use crate::storage::{Cell, StorageError};
 /// The most requests that a binding counts: what fits beside the other fields of its word.
 pub(crate) const MAX_USES: u32 = (1 << 24) - 1;
 
+/// The bit of the last word that says [`Session::is_doubted`].
+const DOUBTED: u64 = 1 << 31;
+
 /// Why an acquire got the proxy it got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -64,6 +67,8 @@ pub struct Session {
     /// How many requests it has had, the bind's own included. Counted only where a limit is set.
     pub(crate) uses: u32,
     pub(crate) mark: Mark,
+    /// Whether its key has had an entry in the table of doubts since it was bound (rule 13).
+    pub(crate) is_doubted: bool,
     /// When it ends unless another request comes: the time to live or the idle time, whichever is
     /// sooner.
     pub(crate) idle_at: u64,
@@ -86,6 +91,7 @@ impl Session {
             era,
             uses: 0,
             mark: Mark::Live,
+            is_doubted: false,
             idle_at: expires_at,
         };
         session.used(now, policy)
@@ -102,6 +108,7 @@ impl Session {
             era,
             uses: u32::from(self.uses > 0),
             mark: Mark::Live,
+            is_doubted: self.is_doubted,
             idle_at: expires_at,
         }
     }
@@ -154,7 +161,8 @@ impl Session {
             expires_at,
             era: (rest >> 32) as u32,
             uses: rest as u32 & MAX_USES,
-            mark: match (rest >> 24) as u8 {
+            is_doubted: rest & DOUBTED != 0,
+            mark: match (rest & !DOUBTED) as u32 >> 24 {
                 1 => Mark::Live,
                 2 => Mark::Failed,
                 3 => Mark::Blocked,
@@ -171,7 +179,8 @@ impl Session {
             Mark::Failed => 2,
             Mark::Blocked => 3,
         };
-        let rest = u64::from(self.era) << 32 | mark << 24 | u64::from(self.uses);
+        let doubted = if self.is_doubted { DOUBTED } else { 0 };
+        let rest = u64::from(self.era) << 32 | doubted | mark << 24 | u64::from(self.uses);
         Cell {
             words: [
                 high,
@@ -195,11 +204,11 @@ mod tests {
         #[test]
         fn a_cell_survives_the_round_trip(
             id: u128, generation: u64, bound_at: u64, expires_at: u64, era: u32,
-            uses in 0..=MAX_USES, mark in 0..3usize, idle_at: u64,
+            uses in 0..=MAX_USES, mark in 0..3usize, is_doubted: bool, idle_at: u64,
         ) {
             let session = Session {
                 proxy: Uuid::from_u128(id), generation, bound_at, expires_at, era, uses,
-                mark: [Mark::Live, Mark::Failed, Mark::Blocked][mark], idle_at,
+                mark: [Mark::Live, Mark::Failed, Mark::Blocked][mark], is_doubted, idle_at,
             };
             prop_assert_eq!(Session::decode(&session.encode()), Ok(session));
         }

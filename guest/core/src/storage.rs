@@ -14,13 +14,15 @@ pub enum Table {
     Sessions,
     /// Proxy id → circuit breaker.
     Breakers,
-    /// Session key and proxy id → this target blocked this exit.
+    /// Proxy id, port and session key → this exit is avoided for this target.
     Blocks,
     /// Proxy id → requests in flight. Written only by the `least-used` strategy.
     InFlight,
     /// One entry: the rotation cursor.
     Cursor,
-    /// A table of a custom plugin, 5 to 15.
+    /// Port and session key → the exits that ended ambiguous for this target (rule 13).
+    Doubts,
+    /// A table of a custom plugin, 6 to 15.
     Custom(u8),
 }
 
@@ -37,6 +39,7 @@ impl Table {
             Self::Blocks => 2,
             Self::InFlight => 3,
             Self::Cursor => 4,
+            Self::Doubts => 5,
             Self::Custom(index) => index,
         }
     }
@@ -49,7 +52,8 @@ impl Table {
             2 => Self::Blocks,
             3 => Self::InFlight,
             4 => Self::Cursor,
-            5..Self::COUNT => Self::Custom(index),
+            5 => Self::Doubts,
+            6..Self::COUNT => Self::Custom(index),
             _ => return None,
         })
     }

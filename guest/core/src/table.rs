@@ -88,8 +88,8 @@ pub(crate) fn end<S: Storage>(
     })
 }
 
-/// Puts the session that was ended as the one of `generation` on another proxy. Answers whether it was still
-/// that one: whoever was faster has bound the key anew.
+/// Puts the session that a release has just ended as the one of `generation` on another proxy. Answers whether it was still
+/// that one: another request may have bound the key anew.
 pub(crate) fn move_ended<S: Storage>(
     storage: &S,
     key: &str,
@@ -100,10 +100,26 @@ pub(crate) fn move_ended<S: Storage>(
         let Some(session) = cell.map(Session::decode).transpose()? else {
             return Ok(Step::Keep(false));
         };
-        if session.generation != generation || session.mark != Mark::Failed {
+        if session.generation != generation || session.mark == Mark::Live {
             return Ok(Step::Keep(false));
         }
         Ok(Step::Set(Some(moved(&session).encode()), true))
+    })
+}
+
+/// Rule 13: from now on the answers of a key's session look at the table of doubts.
+pub(crate) fn doubt<S: Storage>(storage: &S, key: &str) -> Result<(), StorageError> {
+    update(storage, Table::Sessions, key, |cell| {
+        Ok(match cell.map(Session::decode).transpose()? {
+            Some(session) if !session.is_doubted => {
+                let doubted = Session {
+                    is_doubted: true,
+                    ..session
+                };
+                Step::Set(Some(doubted.encode()), ())
+            }
+            _ => Step::Keep(()),
+        })
     })
 }
 
@@ -147,7 +163,12 @@ pub(crate) fn with_room<S: Storage, T>(
         return answer;
     }
     let mut removed = 0;
-    for table in [Table::Sessions, Table::Blocks, Table::InFlight] {
+    for table in [
+        Table::Sessions,
+        Table::Blocks,
+        Table::InFlight,
+        Table::Doubts,
+    ] {
         removed += purge_expired(storage, table, now, REMOVED_PER_WRITE as u32)?;
     }
     if removed > 0 { store() } else { answer }

@@ -23,6 +23,9 @@ pub const VIA_UPSTREAM: &str = "via_upstream";
 /// Envoy's names for a connection that ended before the head of the response.
 const RESET_EARLY: &str = "upstream_reset_before";
 
+/// Envoy's name for a stream in which nothing has moved for too long.
+const IDLE: &str = "stream_idle_timeout";
+
 /// The name of what `remora envoy` puts in the place of a 407.
 const CHALLENGED: &str = "upstream_refuses_credentials";
 
@@ -36,6 +39,7 @@ impl Logged<'_> {
                 sent: self.sent,
                 received: self.received,
                 client_left: details.starts_with("downstream_"),
+                timed_out: details == IDLE,
             });
         }
         if details == VIA_UPSTREAM {
@@ -47,9 +51,9 @@ impl Logged<'_> {
             return AttemptEnd::Local;
         }
         if details.starts_with(RESET_EARLY) && details.contains("protocol_error") {
-            // What comes once a response has begun is of no doubt, and CONNECT the proxy alone answers.
+            // Only the proxy answers CONNECT.
             return if self.tunnel {
-                AttemptEnd::Reset
+                AttemptEnd::HandshakeMalformed
             } else {
                 AttemptEnd::Malformed
             };
@@ -62,11 +66,12 @@ impl Logged<'_> {
             CHALLENGED => self.answer(407),
             // No answer to CONNECT, and nothing else that could be late: by the filter's limit, or Envoy's for what is idle.
             _ if self.tunnel && !opened && matches!(self.status, 408 | 504) => AttemptEnd::Timeout,
-            "stream_idle_timeout" if self.status != 504 => AttemptEnd::Client,
-            "stream_idle_timeout" | "response_timeout" | "upstream_per_try_timeout" => {
-                AttemptEnd::Timeout
-            }
+            IDLE if self.status == 408 => AttemptEnd::Client,
+            // The head was there. (Envoy says the same of a client that stops reading.)
+            IDLE if self.status != 504 => AttemptEnd::StalledBody,
+            IDLE | "response_timeout" | "upstream_per_try_timeout" => AttemptEnd::Timeout,
             "connect_timeout" => AttemptEnd::Unreachable,
+            _ if details.starts_with("upstream_reset_after") => AttemptEnd::BrokenBody,
             _ if details.starts_with("upstream_") => AttemptEnd::Reset,
             _ if details.starts_with("response_payload_too_") => AttemptEnd::Reset,
             // The same words are used for what the client sent.
@@ -109,49 +114,12 @@ mod tests {
     fn upstream_status_has_the_outcome_of_the_classifier() {
         assert_eq!(plain(404, VIA_UPSTREAM), Outcome::Success);
         assert_eq!(plain(403, VIA_UPSTREAM), Outcome::Blocked);
-        assert_eq!(plain(502, VIA_UPSTREAM), Outcome::Failure);
+        assert_eq!(plain(502, VIA_UPSTREAM), Outcome::Ambiguous);
+        assert_eq!(plain(502, CHALLENGED), Outcome::Ambiguous);
     }
 
     #[test]
-    fn target_may_be_at_fault_where_the_proxy_was_reached() {
-        for (status, details, targets) in [
-            (503, VIA_UPSTREAM, true),
-            (504, "upstream_per_try_timeout", true),
-            (
-                503,
-                "upstream_reset_before_response_started{connection_termination}",
-                true,
-            ),
-            (
-                503,
-                "upstream_reset_before_response_started{remote_connection_failure|a}",
-                false,
-            ),
-            (
-                503,
-                "upstream_reset_before_response_started{connection_timeout}",
-                false,
-            ),
-            (502, CHALLENGED, true),
-        ] {
-            let logged = Logged {
-                status,
-                details,
-                tunnel: false,
-                sent: false,
-                received: false,
-            };
-            assert_eq!(
-                logged.attempt_end().target_may_be_at_fault(),
-                targets,
-                "{details}"
-            );
-        }
-        assert_eq!(plain(502, CHALLENGED), Outcome::Failure);
-    }
-
-    #[test]
-    fn end_is_the_proxys_the_clients_or_envoys_own() {
+    fn end_is_the_proxys_ambiguous_the_clients_or_envoys_own() {
         for (status, details, outcome) in [
             (
                 503,
@@ -161,7 +129,7 @@ mod tests {
             (
                 503,
                 "upstream_reset_before_response_started{connection_termination}",
-                Outcome::Failure,
+                Outcome::Ambiguous,
             ),
             (
                 503,
@@ -171,22 +139,22 @@ mod tests {
             (
                 200,
                 "upstream_reset_after_response_started{connection_termination}",
-                Outcome::Failure,
+                Outcome::Ambiguous,
             ),
             (
                 502,
                 "upstream_reset_before_response_started{protocol_error}",
-                Outcome::Blocked,
+                Outcome::Ambiguous,
             ),
-            (502, "http1.codec_error", Outcome::Blocked),
+            (502, "http1.codec_error", Outcome::Ambiguous),
             // It had begun well.
             (
                 200,
                 "upstream_reset_after_response_started{protocol_error}",
-                Outcome::Failure,
+                Outcome::Ambiguous,
             ),
-            (504, "response_timeout", Outcome::Failure),
-            (504, "upstream_per_try_timeout", Outcome::Failure),
+            (504, "response_timeout", Outcome::TimedOut),
+            (504, "upstream_per_try_timeout", Outcome::TimedOut),
             (
                 503,
                 "upstream_reset_before_response_started{overflow}",
@@ -196,7 +164,8 @@ mod tests {
             (0, "downstream_remote_disconnect", Outcome::Cancelled),
             (200, "downstream_remote_disconnect", Outcome::Cancelled),
             (408, "stream_idle_timeout", Outcome::Cancelled),
-            (504, "stream_idle_timeout", Outcome::Failure),
+            (504, "stream_idle_timeout", Outcome::TimedOut),
+            (200, "stream_idle_timeout", Outcome::TimedOut),
             (400, "http1.codec_error", Outcome::Cancelled),
         ] {
             assert_eq!(plain(status, details), outcome, "{status} {details}");
@@ -204,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn tunnel_without_a_byte_back_is_a_failure_unless_the_client_sent_nothing() {
+    fn tunnel_without_a_byte_back_is_ambiguous_where_the_client_had_sent_and_was_still_there() {
         let ended = |details, status, sent, received| {
             let logged = Logged {
                 status,
@@ -218,19 +187,21 @@ mod tests {
                 .outcome(&StatusClassifier::default(), "a.example")
         };
         let (left, closed) = ("downstream_remote_disconnect", VIA_UPSTREAM);
-        assert_eq!(ended(closed, 200, true, false), Outcome::Failure);
-        assert_eq!(ended(left, 200, true, false), Outcome::Failure);
-        assert_eq!(ended(closed, 200, false, false), Outcome::Failure);
+        assert_eq!(ended(closed, 200, true, false), Outcome::Ambiguous);
+        assert_eq!(ended(left, 200, true, false), Outcome::Cancelled);
+        assert_eq!(ended(closed, 200, false, false), Outcome::Cancelled);
         assert_eq!(ended(left, 200, false, false), Outcome::Cancelled);
         assert_eq!(ended(left, 200, true, true), Outcome::Success);
         assert_eq!(ended(closed, 200, false, true), Outcome::Success);
         let garbled = "upstream_reset_before_response_started{protocol_error}";
         assert_eq!(ended(garbled, 502, false, false), Outcome::Failure);
-        assert_eq!(ended(VIA_UPSTREAM, 404, false, false), Outcome::Failure);
-        assert_eq!(ended(VIA_UPSTREAM, 403, false, false), Outcome::Blocked);
+        assert_eq!(ended(VIA_UPSTREAM, 404, false, false), Outcome::Ambiguous);
+        assert_eq!(ended(VIA_UPSTREAM, 403, false, false), Outcome::Ambiguous);
         // No answer at all.
-        assert_eq!(ended("", 504, false, false), Outcome::Failure);
+        assert_eq!(ended("", 504, false, false), Outcome::TimedOut);
         let idle = "stream_idle_timeout";
-        assert_eq!(ended(idle, 408, true, false), Outcome::Failure);
+        assert_eq!(ended(idle, 408, true, false), Outcome::TimedOut);
+        assert_eq!(ended(idle, 200, true, false), Outcome::TimedOut);
+        assert_eq!(ended(idle, 200, false, false), Outcome::Cancelled);
     }
 }

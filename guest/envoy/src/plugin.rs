@@ -7,8 +7,8 @@ use std::time::Duration;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 use remora_core::{
-    AcquireError, BreakerChange, Detour, Engine, FailureAttribution, Outcome, Permit, ProxyId,
-    Request, StorageError, Table,
+    AcquireError, Attempt, BreakerChange, Engine, Outcome, Permit, ProxyId, Request, StorageError,
+    Table,
 };
 use remora_http::{Fault, StatusClassifier};
 
@@ -61,7 +61,7 @@ struct Counting {
 pub(crate) struct Leased {
     pub(crate) key: String,
     pub(crate) permit: Permit,
-    pub(crate) fallbacks: Vec<ProxyId>,
+    pub(crate) fallbacks: Vec<Permit>,
 }
 
 impl Plugin {
@@ -108,7 +108,7 @@ impl Plugin {
         let permit = decided.permit;
         // The lease is there, and nobody but this request would give it back: better without fallbacks than not at all.
         let fallbacks = engine
-            .fallbacks(now, request, &permit, self.attempts)
+            .fallbacks(now, request, engine.last_key(), &permit, self.attempts)
             .unwrap_or_default();
         // Every proxy of the pool has an address: the configuration was checked.
         let list = self.addresses.list(&permit.proxy, &fallbacks);
@@ -122,47 +122,56 @@ impl Plugin {
         Ok((leased, list))
     }
 
-    /// Takes a lease back. `served`: the address that Envoy tried last. `target_may_be_at_fault`: the target may
-    /// have caused a failure.
+    /// Takes a lease back. `served`: the address that Envoy tried last. Of the exits before that one Envoy says only that they
+    /// did not serve the request: ambiguous.
     pub(crate) fn release(
         &self,
         leased: &Leased,
+        target: &str,
         served: Option<&str>,
         outcome: Outcome,
-        target_may_be_at_fault: bool,
     ) {
         self.shared.begin();
         let place = served.and_then(|at| self.addresses.place(at, &leased.fallbacks));
-        let (permit, key) = (&leased.permit, &*leased.key);
+        let (permit, key) = (leased.permit, &*leased.key);
         let mut engine = self.engine.borrow_mut();
-        let released = match place.and_then(|i| leased.fallbacks.split_at_checked(i)) {
-            Some((passed, [served, ..])) => {
-                let served = *served;
-                // One lease, one release: it is its own proxy that failed.
-                self.metrics.released(Outcome::Failure);
-                let (passed, outcome) =
-                    FailureAttribution::of_failover(passed, outcome, target_may_be_at_fault);
-                let detour = Detour { passed, served };
-                let detoured = engine.detour(self.now(), permit, key, detour, outcome);
-                detoured.map(|detoured| {
-                    for (proxy, change) in detoured.breakers {
-                        self.changed(proxy, change);
-                    }
-                })
+        let released = match place {
+            Some(last) => {
+                self.metrics.released(Outcome::Ambiguous);
+                let tried = [permit].into_iter().chain(leased.fallbacks.iter().copied());
+                let mut attempts: Vec<Attempt> = tried
+                    .take(last + 2)
+                    .map(|permit| Attempt {
+                        permit,
+                        outcome: Outcome::Ambiguous,
+                    })
+                    .collect();
+                if let Some(last) = attempts.last_mut() {
+                    last.outcome = outcome;
+                }
+                let now = self.now();
+                let settled = engine.settle(now, &attempts, key, target);
+                let given_back = engine.release(now, &permit, key, target, Outcome::Cancelled);
+                settled.and_then(|settled| given_back.map(|_| settled))
             }
-            _ => {
+            None => {
                 self.metrics.released(outcome);
-                let now = if engine.looks_at_time(outcome) {
+                let now = if engine.looks_at_time(&permit, outcome) {
                     self.now()
                 } else {
                     0
                 };
-                let settled = engine.settle(now, permit, key, outcome);
-                settled.map(|released| self.changed(permit.proxy, released.breaker))
+                engine.release(now, &permit, key, target, outcome)
             }
         };
-        if let Err(error) = released {
-            host::log_error(&format!("remora: a release was lost: {error}"));
+        match released {
+            Ok(released) => {
+                self.changed(permit.proxy, released.breaker);
+                for (proxy, change) in released.others {
+                    self.changed(proxy, change);
+                }
+            }
+            Err(error) => host::log_error(&format!("remora: release lost: {error}")),
         }
     }
 

@@ -50,6 +50,9 @@ const EXPECTED: u64 = 8;
 /// Slots of the tables that have an entry for each proxy. More than most pools have proxies.
 const PROXY_SLOTS: u32 = 1_024;
 
+/// Slots of the table of doubts: the default of `attribution.max_doubts`, and it bounds itself.
+const DOUBT_SLOTS: u32 = 128;
+
 /// How often a change is tried again when other workers change the same slot.
 const ATTEMPTS: usize = 1_000;
 
@@ -94,6 +97,7 @@ impl<D: SharedData> SlotTable<D> {
         match table {
             Table::Breakers | Table::InFlight => PROXY_SLOTS,
             Table::Cursor => 1,
+            Table::Doubts => DOUBT_SLOTS,
             Table::Sessions | Table::Blocks | Table::Custom(_) => self.session_slots,
         }
     }

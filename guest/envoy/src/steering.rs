@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use hashbrown::HashMap;
-use remora_core::ProxyId;
+use remora_core::{Permit, ProxyId};
 
 /// The request header that Envoy's load balancing policy reads, and that no upstream proxy gets to see.
 pub const HEADER: &str = "x-remora-upstream";
@@ -25,21 +25,21 @@ impl Addresses {
     }
 
     /// The header's value: the lease's proxy and then the fallbacks. `None` for a proxy without an address.
-    pub fn list(&self, first: &ProxyId, fallbacks: &[ProxyId]) -> Option<String> {
+    pub fn list(&self, first: &ProxyId, fallbacks: &[Permit]) -> Option<String> {
         let mut list = String::with_capacity(24 * (1 + fallbacks.len()));
         list.push_str(self.of(first)?);
         for fallback in fallbacks {
             list.push(',');
-            list.push_str(self.of(fallback)?);
+            list.push_str(self.of(&fallback.proxy)?);
         }
         Some(list)
     }
 
     /// The place of `address` among the fallbacks, if it is one of theirs.
-    pub fn place(&self, address: &str, fallbacks: &[ProxyId]) -> Option<usize> {
+    pub fn place(&self, address: &str, fallbacks: &[Permit]) -> Option<usize> {
         fallbacks
             .iter()
-            .position(|proxy| self.of(proxy) == Some(address))
+            .position(|fallback| self.of(&fallback.proxy) == Some(address))
     }
 }
 
@@ -56,7 +56,16 @@ mod tests {
             (id(3), "192.0.2.3:3128".parse().unwrap()),
         ];
         let addresses = Addresses::new(&pool);
-        let fallbacks = [id(2), id(1)];
+        let permit = |n| Permit {
+            proxy: id(n),
+            generation: 0,
+            era: 0,
+            probe: false,
+            acquired_at: 0,
+            deadline: 0,
+            is_doubted: false,
+        };
+        let fallbacks = [permit(2), permit(1)];
         assert_eq!(
             addresses.list(&id(3), &fallbacks).unwrap(),
             "192.0.2.3:3128,[2001:db8::1]:3128,192.0.2.1:3128"

@@ -32,7 +32,7 @@ impl Stream {
         }
     }
 
-    fn acquire(&mut self, plugin: &Plugin) -> Result<String, AcquireError> {
+    fn acquire(&mut self, plugin: &Plugin, is_bodyless: bool) -> Result<String, AcquireError> {
         let session = plugin.session_header.as_deref().and_then(|name| {
             let session = host::request_header(name)?;
             host::remove_request_header(name);
@@ -41,6 +41,8 @@ impl Stream {
         let request = Request {
             target: &self.target,
             session: session.as_deref(),
+            // Envoy sends nothing of a tunnel before it is open, and a request without a body as often as its route says.
+            is_repeatable: is_bodyless || self.tunnel,
             ..Request::default()
         };
         let (leased, list) = plugin.acquire(&request)?;
@@ -67,7 +69,7 @@ impl HttpContext for Stream {
         // A tunnel's request has no end: the rest need not be asked.
         self.tunnel = !end_of_stream
             && host::request_header(":method").is_some_and(|method| method == "CONNECT");
-        match self.acquire(&plugin) {
+        match self.acquire(&plugin, end_of_stream) {
             Ok(list) => {
                 host::set_request_header(HEADER, &list);
                 if self.tunnel {
@@ -103,11 +105,6 @@ impl HttpContext for Stream {
         } else {
             host::text(&["upstream", "address"])
         };
-        plugin.release(
-            &leased,
-            served.as_deref(),
-            outcome,
-            end.target_may_be_at_fault(),
-        );
+        plugin.release(&leased, &self.target, served.as_deref(), outcome);
     }
 }

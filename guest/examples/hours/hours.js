@@ -90,10 +90,28 @@ export const egress = {
 
   sessionKey: (target, options) => keyOf(target, options, (error) => error),
 
-  release({ proxy, generation }, outcome) {
-    // Only these two bring the key along: nothing else ends a session.
-    const ends = generation !== 0n && (outcome.tag === "failure" || outcome.tag === "blocked");
-    return { endedSession: ends && table.end(outcome.val, proxy, generation), breaker: "none" };
+  // The others that are open, in turn from the one that the lease's generation points at.
+  fallbacks(used, target, options, limit) {
+    const time = now();
+    const { tags = [], tried = [] } = options ?? {};
+    const others = pool.filter(
+      (one) =>
+        isAvailable(one, time) &&
+        tags.every((tag) => one.proxy.tags.includes(tag)) &&
+        ![used.proxy, ...tried].some((id) => same(id, one.proxy.id)),
+    );
+    const first = others.length > 0 ? Number(used.generation % BigInt(others.length)) : 0;
+    const turn = [...others.slice(first), ...others.slice(0, first)];
+    return turn.slice(0, limit).map((one) => lease(one, 0n, time, { tag: "rotated" }).lease);
+  },
+
+  settle: ([first], about) => ended(first.lease, first.outcome, about),
+
+  release: (used, outcome, about) => ended(used, outcome, about),
+
+  holds({ proxy, generation }, key) {
+    if (find(proxy)?.healthy !== true) return false;
+    return generation === 0n || table.find(key, now())?.generation === generation;
   },
 };
 
@@ -130,6 +148,16 @@ function pick(time, options, turn) {
   return choice[Number(turn % BigInt(choice.length))];
 }
 
+// Only these two end a session: this plugin has no breakers, and compares nothing.
+function ended({ proxy, generation }, outcome, about) {
+  const ends = generation !== 0n && (outcome === "failure" || outcome === "blocked");
+  return {
+    endedSession: ends && about !== undefined && table.end(about.key, proxy, generation),
+    breaker: "none",
+    others: [],
+  };
+}
+
 function lease(one, generation, time, reason, session, keyIsTarget = true) {
   return {
     lease: {
@@ -139,6 +167,7 @@ function lease(one, generation, time, reason, session, keyIsTarget = true) {
       probe: false,
       acquiredAt: time,
       deadline: time + config.leaseTimeout,
+      doubted: false,
     },
     reason,
     session,

@@ -1,4 +1,4 @@
-//! The end of an attempt (a request through one exit): its outcome, and whether the target may be at fault.
+//! The end of an attempt (a request through one exit), and its outcome (DESIGN rule 13, *attribution*).
 
 use remora_core::Outcome;
 
@@ -8,61 +8,55 @@ use crate::tunnel::TunnelTraffic;
 /// The end of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptEnd {
-    /// The head of a response: its status, and its source.
+    /// A response: its status, and its source.
     Response(u16, ResponseSource),
+    /// The body of a response broke after its head.
+    BrokenBody,
+    /// The body of a response stood still for too long.
+    StalledBody,
     /// The end of an open tunnel.
     Tunnel(TunnelTraffic),
     /// The proxy answered CONNECT with this status, which is not 2xx.
     ConnectRefused(u16),
+    /// The answer to CONNECT or in SOCKS is neither: only the proxy writes it.
+    HandshakeMalformed,
     /// No connection to the proxy, or no TLS with it.
     Unreachable,
     /// The proxy does not accept the credentials; the target cannot have written this answer.
     CredentialsRefused,
-    /// The SOCKS handshake failed, or the proxy does not reach the target.
-    SocksFailed,
+    /// The SOCKS proxy does not reach the target (replies 1 to 8).
+    SocksRefused,
     /// A connection, and no answer in time.
     Timeout,
-    /// The connection ended before the answer did. Also an answer to CONNECT that is not HTTP: only the proxy writes it.
+    /// The connection ended before the answer did.
     Reset,
     /// The response is not HTTP, or its head is too large.
     Malformed,
     /// The client left, stalled, or sent an invalid request.
     Client,
-    /// A limit of remora's own host, or an address that it does not know.
+    /// A limit of remora's own host, or an address that its resolver does not know now.
     Local,
 }
 
 impl AttemptEnd {
-    /// The outcome for the proxy, of a request to `host`.
+    /// The outcome for the exit, of a request to `host`.
     pub fn outcome(self, statuses: &StatusClassifier, host: &str) -> Outcome {
         match self {
             Self::Response(status, source) => statuses.response(host, status, source),
             Self::Tunnel(traffic) => traffic.outcome(),
-            Self::ConnectRefused(status) => statuses.refused_connect(host, status),
-            // The proxy or the target wrote it. The session moves, and one odd target opens no breaker.
-            Self::Malformed => Outcome::Blocked,
             Self::Client | Self::Local => Outcome::Cancelled,
-            Self::Unreachable
-            | Self::CredentialsRefused
-            | Self::SocksFailed
-            | Self::Timeout
-            | Self::Reset => Outcome::Failure,
-        }
-    }
-
-    /// Whether the target may have caused this end: the proxy was reached. See
-    /// [`FailureAttribution`](remora_core::FailureAttribution).
-    pub fn target_may_be_at_fault(self) -> bool {
-        match self {
-            // In one stream a 407 may be either's; only the proxy answers CONNECT.
-            Self::Response(..) => true,
-            Self::ConnectRefused(status) => {
-                !ResponseSource::ProxyOrTarget.refuses_credentials(status)
+            // Only the proxy itself can have caused these.
+            Self::Unreachable | Self::CredentialsRefused | Self::HandshakeMalformed => {
+                Outcome::Failure
             }
-            Self::Tunnel(_) | Self::SocksFailed | Self::Timeout | Self::Reset | Self::Malformed => {
-                true
-            }
-            Self::Unreachable | Self::CredentialsRefused | Self::Client | Self::Local => false,
+            Self::ConnectRefused(407) => Outcome::Failure,
+            // Words about DNS do not acquit either: an exit whose own resolver is down says them for every name.
+            Self::ConnectRefused(_)
+            | Self::SocksRefused
+            | Self::Reset
+            | Self::Malformed
+            | Self::BrokenBody => Outcome::Ambiguous,
+            Self::Timeout | Self::StalledBody => Outcome::TimedOut,
         }
     }
 }
@@ -76,56 +70,43 @@ mod tests {
     }
 
     #[test]
-    fn end_is_the_proxys_failure_unless_the_client_or_this_host_caused_it() {
+    fn end_that_only_the_proxy_can_cause_is_its_failure() {
         for end in [
             AttemptEnd::Unreachable,
             AttemptEnd::CredentialsRefused,
-            AttemptEnd::SocksFailed,
-            AttemptEnd::Timeout,
-            AttemptEnd::Reset,
-            AttemptEnd::ConnectRefused(502),
-            AttemptEnd::ConnectRefused(404),
-            AttemptEnd::Response(502, ResponseSource::ProxyOrTarget),
-            AttemptEnd::Tunnel(TunnelTraffic::default()),
+            AttemptEnd::HandshakeMalformed,
+            AttemptEnd::ConnectRefused(407),
         ] {
             assert_eq!(outcome(end), Outcome::Failure, "{end:?}");
         }
+    }
+
+    #[test]
+    fn end_that_the_client_or_this_host_caused_says_nothing() {
         for end in [AttemptEnd::Client, AttemptEnd::Local] {
             assert_eq!(outcome(end), Outcome::Cancelled, "{end:?}");
         }
-        assert_eq!(outcome(AttemptEnd::ConnectRefused(403)), Outcome::Blocked);
     }
 
     #[test]
-    fn malformed_response_moves_the_session_and_opens_no_breaker() {
-        assert_eq!(outcome(AttemptEnd::Malformed), Outcome::Blocked);
-    }
-
-    #[test]
-    fn target_may_be_at_fault_where_the_proxy_was_reached() {
+    fn every_other_end_without_an_answer_is_ambiguous() {
+        let either = ResponseSource::ProxyOrTarget;
         for end in [
-            AttemptEnd::SocksFailed,
-            AttemptEnd::Timeout,
+            AttemptEnd::SocksRefused,
             AttemptEnd::Reset,
+            AttemptEnd::Malformed,
+            AttemptEnd::BrokenBody,
+            AttemptEnd::ConnectRefused(403),
+            AttemptEnd::ConnectRefused(404),
             AttemptEnd::ConnectRefused(502),
-            AttemptEnd::Response(502, ResponseSource::ProxyOrTarget),
+            AttemptEnd::Response(407, either),
+            AttemptEnd::Response(502, either),
         ] {
-            assert!(end.target_may_be_at_fault(), "{end:?}");
+            assert_eq!(outcome(end), Outcome::Ambiguous, "{end:?}");
         }
-        for end in [AttemptEnd::Unreachable, AttemptEnd::CredentialsRefused] {
-            assert!(!end.target_may_be_at_fault(), "{end:?}");
+        for end in [AttemptEnd::Timeout, AttemptEnd::StalledBody] {
+            assert_eq!(outcome(end), Outcome::TimedOut, "{end:?}");
         }
-    }
-
-    #[test]
-    fn refused_credentials_are_certainly_the_proxys_only_in_answer_to_connect() {
-        let plain = AttemptEnd::Response(407, ResponseSource::ProxyOrTarget);
-        let connect = AttemptEnd::ConnectRefused(407);
-        assert_eq!(
-            (outcome(plain), outcome(connect)),
-            (Outcome::Failure, Outcome::Failure)
-        );
-        assert!(plain.target_may_be_at_fault());
-        assert!(!connect.target_may_be_at_fault());
+        assert_eq!(outcome(AttemptEnd::Response(403, either)), Outcome::Blocked);
     }
 }

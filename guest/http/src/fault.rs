@@ -20,8 +20,12 @@ pub enum Fault {
     Exhausted,
     /// No TLS with the upstream proxy: it does not speak TLS, or its certificate is invalid.
     Tls,
-    /// The SOCKS5 handshake failed, or the proxy does not reach the target.
-    Socks,
+    /// The SOCKS5 proxy does not reach the target (replies 1 to 8).
+    SocksRefused,
+    /// The answer to CONNECT is not HTTP, or that in SOCKS is not SOCKS5.
+    HandshakeMalformed,
+    /// The upstream proxy's name does not resolve here now.
+    ResolveProxy,
     /// The target's name, which a `socks5://` proxy wants resolved on this side, does not resolve.
     Resolve,
     /// The upstream proxy does not accept the credentials: its answer to CONNECT or in SOCKS.
@@ -61,20 +65,23 @@ impl Fault {
         match self {
             Self::Connect | Self::ConnectTimeout | Self::Tls => AttemptEnd::Unreachable,
             Self::TunnelTimeout | Self::HeadTimeout => AttemptEnd::Timeout,
-            Self::Socks => AttemptEnd::SocksFailed,
+            Self::SocksRefused => AttemptEnd::SocksRefused,
+            Self::HandshakeMalformed => AttemptEnd::HandshakeMalformed,
             Self::Credentials => AttemptEnd::CredentialsRefused,
             Self::Challenge => AttemptEnd::Response(407, ResponseSource::ProxyOrTarget),
             Self::Reset => AttemptEnd::Reset,
             Self::Malformed => AttemptEnd::Malformed,
             Self::ConnectRefused(status) => AttemptEnd::ConnectRefused(status),
             Self::ClientBroke | Self::ClientStalled => AttemptEnd::Client,
-            Self::Resolve | Self::Exhausted => AttemptEnd::Local,
+            Self::Resolve | Self::ResolveProxy | Self::Exhausted => AttemptEnd::Local,
         }
     }
 
-    /// Whether another exit may do better: neither the client nor this host caused the fault.
+    /// Whether another exit may do better: neither the client nor this host caused the fault, or it is about the name of this
+    /// proxy only.
     pub fn is_retriable(self) -> bool {
-        !matches!(self.attempt_end(), AttemptEnd::Client | AttemptEnd::Local)
+        self == Self::ResolveProxy
+            || !matches!(self.attempt_end(), AttemptEnd::Client | AttemptEnd::Local)
     }
 
     /// Whether the target may have received a plain request: then only an idempotent one may be sent again.
@@ -93,11 +100,13 @@ impl Fault {
             Self::ConnectTimeout | Self::TunnelTimeout => "connection_timeout",
             Self::Exhausted => "proxy_internal_error",
             Self::Tls => "tls_protocol_error",
-            Self::Socks => "destination_unavailable",
-            Self::Resolve => "dns_error",
-            Self::Credentials | Self::Challenge | Self::Malformed | Self::ConnectRefused(_) => {
-                "http_protocol_error"
-            }
+            Self::SocksRefused => "destination_unavailable",
+            Self::Resolve | Self::ResolveProxy => "dns_error",
+            Self::Credentials
+            | Self::Challenge
+            | Self::Malformed
+            | Self::HandshakeMalformed
+            | Self::ConnectRefused(_) => "http_protocol_error",
             Self::HeadTimeout => "http_response_timeout",
             Self::ClientBroke | Self::ClientStalled => "http_request_error",
             Self::Reset => "connection_terminated",
@@ -113,7 +122,11 @@ impl Fault {
             Self::Exhausted => "remora has no file descriptor or port left for a connection",
             Self::TunnelTimeout => "the upstream proxy did not open the tunnel in time",
             Self::Tls => "TLS with the upstream proxy failed, or its certificate is invalid",
-            Self::Socks => "the SOCKS5 proxy refused, or does not reach the target",
+            Self::SocksRefused => "the SOCKS5 proxy does not reach the target",
+            Self::HandshakeMalformed => {
+                "the upstream proxy's answer to CONNECT is not HTTP, or that in SOCKS is not SOCKS5"
+            }
+            Self::ResolveProxy => "the upstream proxy's name does not resolve here",
             Self::Resolve => "the target's name does not resolve here",
             Self::Credentials => "the upstream proxy does not accept remora's credentials",
             Self::Challenge => {
@@ -150,7 +163,13 @@ mod tests {
             (Fault::Tls, AttemptEnd::Unreachable, 502),
             (Fault::TunnelTimeout, AttemptEnd::Timeout, 504),
             (Fault::HeadTimeout, AttemptEnd::Timeout, 504),
-            (Fault::Socks, AttemptEnd::SocksFailed, 502),
+            (Fault::SocksRefused, AttemptEnd::SocksRefused, 502),
+            (
+                Fault::HandshakeMalformed,
+                AttemptEnd::HandshakeMalformed,
+                502,
+            ),
+            (Fault::ResolveProxy, AttemptEnd::Local, 502),
             (Fault::Credentials, AttemptEnd::CredentialsRefused, 502),
             (
                 Fault::Challenge,
@@ -183,7 +202,13 @@ mod tests {
         ] {
             assert!(!fault.is_retriable(), "{fault}");
         }
-        for fault in [Fault::Connect, Fault::Tls, Fault::Socks, Fault::Reset] {
+        for fault in [
+            Fault::Connect,
+            Fault::Tls,
+            Fault::SocksRefused,
+            Fault::ResolveProxy,
+            Fault::Reset,
+        ] {
             assert!(fault.is_retriable(), "{fault}");
         }
     }
@@ -202,7 +227,8 @@ mod tests {
             Fault::Connect,
             Fault::ConnectTimeout,
             Fault::Tls,
-            Fault::Socks,
+            Fault::SocksRefused,
+            Fault::HandshakeMalformed,
             Fault::TunnelTimeout,
             Fault::Credentials,
             Fault::ConnectRefused(502),

@@ -8,7 +8,7 @@ use remora_core::{Invalid, Outcome, Patterns};
 /// The statuses that are not a success for the proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Statuses {
-    /// The proxy failed.
+    /// The proxy or the target failed: ambiguous.
     failure: Vec<u16>,
     /// The target refuses this exit.
     blocked: Vec<u16>,
@@ -58,7 +58,7 @@ impl Statuses {
 
     fn outcome(&self, status: u16) -> Outcome {
         if self.failure.contains(&status) {
-            Outcome::Failure
+            Outcome::Ambiguous
         } else if self.blocked.contains(&status) {
             Outcome::Blocked
         } else {
@@ -142,24 +142,18 @@ impl StatusClassifier {
         Ok(self)
     }
 
-    /// The outcome of a response from `host`.
+    /// The outcome of a response from `host`. A 5xx that is in no list may be the words of a proxy that does not reach its
+    /// target (tinyproxy says 500), as well as the target's own: one that the target certainly wrote is an answer.
     pub fn response(&self, host: &str, status: u16, source: ResponseSource) -> Outcome {
-        // Whatever the lists say.
+        // Whatever the lists say: the proxy's, or the target's that asks for credentials by a proxy's status.
         if source.refuses_credentials(status) {
-            return Outcome::Failure;
+            return Outcome::Ambiguous;
         }
-        self.overrides
-            .find(host)
-            .unwrap_or(&self.general)
-            .outcome(status)
-    }
-
-    /// The outcome of a CONNECT to `host` that was refused with this status.
-    pub fn refused_connect(&self, host: &str, status: u16) -> Outcome {
-        match self.response(host, status, ResponseSource::ProxyOrTarget) {
-            // The override says that this status is not a failure of the proxy; there is no tunnel either.
-            Outcome::Success if self.overrides.find(host).is_some() => Outcome::Blocked,
-            Outcome::Success => Outcome::Failure,
+        let statuses = self.overrides.find(host).unwrap_or(&self.general);
+        match statuses.outcome(status) {
+            Outcome::Success if source == ResponseSource::ProxyOrTarget && status >= 500 => {
+                Outcome::Inconclusive
+            }
             outcome => outcome,
         }
     }
@@ -172,18 +166,19 @@ mod tests {
     use alloc::vec;
 
     #[test]
-    fn status_is_a_failure_of_the_proxy_a_block_of_the_exit_or_a_success() {
+    fn status_is_ambiguous_a_block_of_the_exit_or_a_success() {
         for (code, outcome) in [
             (200, Outcome::Success),
             (301, Outcome::Success),
             (404, Outcome::Success),
-            (500, Outcome::Success),
+            (500, Outcome::Inconclusive),
+            (501, Outcome::Inconclusive),
             (403, Outcome::Blocked),
             (429, Outcome::Blocked),
-            (407, Outcome::Failure),
-            (502, Outcome::Failure),
-            (503, Outcome::Failure),
-            (504, Outcome::Failure),
+            (407, Outcome::Ambiguous),
+            (502, Outcome::Ambiguous),
+            (503, Outcome::Ambiguous),
+            (504, Outcome::Ambiguous),
         ] {
             let found = StatusClassifier::default().response("a.example", code, ProxyOrTarget);
             assert_eq!(found, outcome, "{code}");
@@ -191,19 +186,21 @@ mod tests {
     }
 
     #[test]
-    fn refused_connect_is_a_failure_unless_the_exit_is_blocked() {
-        let refused = |code| StatusClassifier::default().refused_connect("a.example", code);
-        for code in [200, 404, 407, 500, 502] {
-            assert_eq!(refused(code), Outcome::Failure, "{code}");
+    fn server_error_that_the_target_certainly_wrote_is_an_answer() {
+        let statuses = StatusClassifier::new("outcome", Some(vec![504]), None).unwrap();
+        let outcome = |code, source| statuses.response("a.example", code, source);
+        for code in [500, 503, 520] {
+            assert_eq!(outcome(code, Target), Outcome::Success, "{code}");
+            assert_eq!(outcome(code, ProxyOrTarget), Outcome::Inconclusive, "{code}");
         }
-        assert_eq!(refused(403), Outcome::Blocked);
+        assert_eq!(outcome(504, Target), Outcome::Ambiguous);
     }
 
     #[test]
-    fn refused_credentials_are_the_proxys_failure_unless_the_response_is_the_targets() {
+    fn refused_credentials_are_ambiguous_unless_the_response_is_the_targets() {
         let statuses = StatusClassifier::new("outcome", Some(vec![]), Some(vec![407])).unwrap();
         let outcome = |source| statuses.response("a.example", 407, source);
-        assert_eq!(outcome(ProxyOrTarget), Outcome::Failure);
+        assert_eq!(outcome(ProxyOrTarget), Outcome::Ambiguous);
         assert_eq!(outcome(Target), Outcome::Blocked);
         let outcome = |source| StatusClassifier::default().response("a.example", 407, source);
         assert_eq!(outcome(Target), Outcome::Success);
@@ -220,13 +217,9 @@ mod tests {
         let outcome = |host: &str, code| statuses.response(host, code, ProxyOrTarget);
         assert_eq!(outcome("www.Shop.example:443", 503), Outcome::Blocked);
         assert_eq!(outcome("www.shop.example", 403), Outcome::Success);
-        assert_eq!(outcome("other.example", 503), Outcome::Failure);
-        assert_eq!(outcome("half.example", 500), Outcome::Failure);
+        assert_eq!(outcome("other.example", 503), Outcome::Ambiguous);
+        assert_eq!(outcome("half.example", 500), Outcome::Ambiguous);
         assert_eq!(outcome("half.example", 451), Outcome::Blocked);
-        let refused = |host: &str, code| statuses.refused_connect(host, code);
-        assert_eq!(refused("www.shop.example", 502), Outcome::Blocked);
-        assert_eq!(refused("www.shop.example", 407), Outcome::Failure);
-        assert_eq!(refused("half.example", 500), Outcome::Failure);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The outcome of a tunnel.
+//! The outcome of a tunnel (DESIGN rule 13, *attribution*).
 
 use remora_core::Outcome;
 
@@ -11,6 +11,8 @@ pub struct TunnelTraffic {
     pub received: bool,
     /// Whether the client ended the tunnel.
     pub client_left: bool,
+    /// Whether the tunnel ended because nothing had moved for too long.
+    pub timed_out: bool,
 }
 
 impl TunnelTraffic {
@@ -18,11 +20,13 @@ impl TunnelTraffic {
     pub fn outcome(self) -> Outcome {
         if self.received {
             Outcome::Success
-        } else if self.client_left && !self.sent {
-            // The client asked for nothing: no answer is no failure.
+        } else if self.client_left || !self.sent {
+            // The client did not wait for an answer, or asked for nothing.
             Outcome::Cancelled
+        } else if self.timed_out {
+            Outcome::TimedOut
         } else {
-            Outcome::Failure
+            Outcome::Ambiguous
         }
     }
 }
@@ -32,20 +36,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tunnel_without_a_byte_back_is_a_failure_unless_the_client_sent_nothing() {
-        let outcome = |sent, received, client_left| {
+    fn tunnel_without_a_byte_back_is_ambiguous_where_the_client_had_sent_and_was_still_there() {
+        let outcome = |sent, received, client_left, timed_out| {
             let traffic = TunnelTraffic {
                 sent,
                 received,
                 client_left,
+                timed_out,
             };
             traffic.outcome()
         };
-        assert_eq!(outcome(true, false, false), Outcome::Failure);
-        assert_eq!(outcome(true, false, true), Outcome::Failure);
-        assert_eq!(outcome(false, false, false), Outcome::Failure);
-        assert_eq!(outcome(false, false, true), Outcome::Cancelled);
-        assert_eq!(outcome(true, true, true), Outcome::Success);
-        assert_eq!(outcome(false, true, false), Outcome::Success);
+        assert_eq!(outcome(true, false, false, false), Outcome::Ambiguous);
+        assert_eq!(outcome(true, false, false, true), Outcome::TimedOut);
+        // A ClientHello, and gone before the answer.
+        assert_eq!(outcome(true, false, true, false), Outcome::Cancelled);
+        // Opened ahead and never used.
+        assert_eq!(outcome(false, false, false, false), Outcome::Cancelled);
+        assert_eq!(outcome(false, false, false, true), Outcome::Cancelled);
+        assert_eq!(outcome(false, false, true, false), Outcome::Cancelled);
+        for end in [(true, true), (true, false), (false, true), (false, false)] {
+            assert_eq!(outcome(end.0, true, end.1, false), Outcome::Success);
+        }
     }
 }

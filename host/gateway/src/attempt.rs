@@ -1,21 +1,20 @@
-//! The attempts of one request: `lease → upstream → classify → settle`, and once more through another proxy.
+//! The attempts of one request: `lease → upstream → classify`, once more through another exit, and `settle` for all of them
+//! together (rule 13).
 
+use std::borrow::Cow;
 use std::sync::Arc;
-
-use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper::{Method, Response, StatusCode};
-use remora_core::FailureAttribution;
-use remora_host::{Error, Outcome, ProxyHandle, Request, internals};
-use remora_http::{AttemptEnd, Fault};
-use uuid::Uuid;
 
 use crate::auth::RequestParams;
 use crate::config::{Settings, Timeouts};
 use crate::gateway::Gateway;
-use crate::lease::{AttemptGuard, AttemptId, Event};
+use crate::lease::{AttemptId, Event, RequestGuard};
 use crate::reply;
 use crate::upstream::Upstream;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::{Method, Response, StatusCode};
+use remora_host::{Error, Outcome, ProxyHandle, Request, internals};
+use remora_http::{AttemptEnd, Fault};
 
 /// The body of the loop: how one attempt sends the request.
 pub(crate) trait Exchange {
@@ -26,6 +25,9 @@ pub(crate) trait Exchange {
 
     /// The target's host.
     fn host(&self) -> &str;
+
+    /// The target: host and port.
+    fn target(&self) -> Cow<'_, str>;
 
     /// Sends the request through an upstream proxy.
     async fn send(
@@ -50,14 +52,14 @@ pub(crate) struct Answered<A> {
 /// The answer to a request.
 pub(crate) struct Settled<A> {
     pub(crate) answer: A,
-    /// The lease of the attempt that answered, to be settled when the answer is through; `None` where it is settled.
+    /// The leases of the request, to be settled when the answer is through; `None` where they are settled.
     pub(crate) lease: Option<AnsweredLease>,
 }
 
-/// The lease of the attempt that answered.
+/// The leases of a request that was answered.
 #[derive(Debug)]
 pub(crate) struct AnsweredLease {
-    pub(crate) guard: AttemptGuard,
+    pub(crate) guard: RequestGuard,
     /// The outcome if all of the answer gets through; `None` for a tunnel, whose traffic decides.
     pub(crate) if_complete: Option<Outcome>,
 }
@@ -92,9 +94,7 @@ pub(crate) async fn run<E: Exchange>(
         settings,
         params,
         exchange,
-        request: gateway.count_request(),
-        tried: Vec::new(),
-        attribution: FailureAttribution::default(),
+        fallbacks: None,
     };
     let mut guard = attempts.lease().await.map_err(Unanswered::Refused)?;
     loop {
@@ -112,50 +112,27 @@ pub(crate) async fn run<E: Exchange>(
             ),
         };
         guard.set_status(status);
-        let Some(end) = end else {
-            let if_complete = None;
-            let lease = AnsweredLease { guard, if_complete };
-            return answered(sent, Some(lease));
-        };
-        let ended = attempts.judge(guard, end, fault);
-        let again = attempts.calls_for_another(&ended) && exchange.is_repeatable(fault);
-        if !again && fault.is_none() {
-            // The attempt is over when the response's body is.
-            let lease = AnsweredLease {
-                guard: ended.guard,
-                if_complete: Some(ended.charged),
-            };
-            return answered(sent, Some(lease));
+        let outcome = end.map(|end| end.outcome(&settings.statuses, exchange.host()));
+        if let Some(outcome) = outcome
+            && attempts.calls_for_another(outcome, fault)
+            && exchange.is_repeatable(fault)
+            && let Some(next) = attempts.another(&guard).await
+        {
+            guard.next(outcome, next);
+            continue;
         }
-        attempts.settle(ended).await;
-        let next = match again {
-            true => attempts.another().await,
-            false => None,
+        let answer = match sent {
+            Ok(answered) => answered.answer,
+            Err(fault) => {
+                guard.finished(outcome.unwrap_or(Outcome::Cancelled)).await;
+                return Err(Unanswered::Failed(fault));
+            }
         };
-        guard = match next {
-            Some(next) => next,
-            None => return answered(sent, None),
-        };
+        // The attempt is over when the response's body is, or the tunnel.
+        let if_complete = outcome;
+        let lease = Some(AnsweredLease { guard, if_complete });
+        return Ok(Settled { answer, lease });
     }
-}
-
-fn answered<A>(
-    sent: Result<Answered<A>, Fault>,
-    lease: Option<AnsweredLease>,
-) -> Result<Settled<A>, Unanswered> {
-    let answer = sent.map_err(Unanswered::Failed)?.answer;
-    Ok(Settled { answer, lease })
-}
-
-/// An attempt that has ended, and what its end says about the proxy.
-struct EndedAttempt {
-    guard: AttemptGuard,
-    /// `None`: there is a response.
-    fault: Option<Fault>,
-    /// The outcome by itself: it decides about a retry.
-    seen: Outcome,
-    /// The outcome in the light of the attempts before: the proxy is charged with it.
-    charged: Outcome,
 }
 
 /// The attempts of one request so far.
@@ -164,76 +141,60 @@ struct Attempts<'a, E> {
     settings: &'a Settings,
     params: &'a RequestParams,
     exchange: &'a E,
-    /// The number of the request.
-    request: u64,
-    tried: Vec<Uuid>,
-    attribution: FailureAttribution,
+    /// The exits that are left to try; `None` before they are asked for.
+    fallbacks: Option<std::vec::IntoIter<ProxyHandle>>,
 }
 
 impl<E: Exchange> Attempts<'_, E> {
-    /// Classifies the end of an attempt.
-    fn judge(
-        &mut self,
-        guard: AttemptGuard,
-        end: AttemptEnd,
-        fault: Option<Fault>,
-    ) -> EndedAttempt {
-        let seen = end.outcome(&self.settings.statuses, self.exchange.host());
-        EndedAttempt {
-            guard,
-            fault,
-            seen,
-            charged: self.attribution.outcome(seen, end.target_may_be_at_fault()),
+    /// Whether an attempt that ended so calls for another exit.
+    fn calls_for_another(&self, outcome: Outcome, fault: Option<Fault>) -> bool {
+        match outcome {
+            Outcome::Failure | Outcome::Ambiguous | Outcome::TimedOut => true,
+            Outcome::Blocked => self.settings.retry.blocked,
+            // The name of one proxy, and not of the others.
+            Outcome::Cancelled => fault.is_some_and(Fault::is_retriable),
+            Outcome::Success | Outcome::Inconclusive => false,
         }
     }
 
-    /// Whether an attempt that ended so calls for another proxy.
-    fn calls_for_another(&self, ended: &EndedAttempt) -> bool {
-        let retry = self.settings.retry;
-        self.tried.len() < retry.attempts as usize
-            && match ended.seen {
-                _ if ended.fault.is_some() => true,
-                Outcome::Failure => true,
-                Outcome::Blocked => retry.blocked,
-                Outcome::Success | Outcome::Cancelled => false,
-            }
-    }
-
-    /// Gives the lease of an ended attempt back. The next request of its session sees the outcome.
-    async fn settle(&mut self, ended: EndedAttempt) {
-        let EndedAttempt { guard, charged, .. } = ended;
-        self.tried.extend(guard.handle().map(ProxyHandle::proxy_id));
-        guard.finished(charged).await;
-    }
-
-    /// The lease of the next attempt; `None` when there is no proxy left that has not been tried. It follows
-    /// [`Attempts::settle`], which moves the session.
-    async fn another(&self) -> Option<AttemptGuard> {
-        let guard = self.lease().await.ok()?;
-        if !guard.is_used() {
-            guard.finished(Outcome::Cancelled).await;
-            return None;
+    /// The next exit to try. The first one asks for all of them.
+    async fn another(&mut self, guard: &RequestGuard) -> Option<ProxyHandle> {
+        if self.fallbacks.is_none() {
+            let (limit, manager) = (self.settings.retry.attempts, self.gateway.manager());
+            let acquired = guard.acquired().filter(|_| limit > 0)?;
+            let target = self.exchange.target();
+            let tags = self.params.tags();
+            let request = self.request(&target, &tags);
+            let fallbacks = manager.fallbacks(acquired, &request, limit).await;
+            let fallbacks = fallbacks.inspect_err(|error| {
+                tracing::debug!(%error, "no fallbacks");
+            });
+            self.fallbacks = Some(fallbacks.unwrap_or_default().into_iter());
         }
-        Some(guard)
+        self.fallbacks.as_mut()?.next()
+    }
+
+    fn request<'a>(&'a self, target: &'a str, tags: &'a [&'a str]) -> Request<'a> {
+        Request {
+            target,
+            session: self.params.session.as_deref(),
+            tags,
+            tried: &[],
+            ttl_ms: self.params.ttl_ms,
+            is_repeatable: self.exchange.is_repeatable(None),
+        }
     }
 
     /// Asks for a proxy.
-    async fn lease(&self) -> Result<AttemptGuard, Error> {
-        let tags: Vec<&str> = self.params.tags.iter().map(String::as_str).collect();
-        let host = self.exchange.host();
-        let request = Request {
-            target: host,
-            session: self.params.session.as_deref(),
-            tags: &tags,
-            tried: &self.tried,
-            ttl_ms: self.params.ttl_ms,
-        };
-        let tried = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
+    async fn lease(&self) -> Result<RequestGuard, Error> {
+        let target = self.exchange.target();
+        let tags = self.params.tags();
+        let request = self.request(&target, &tags);
         let attempt = AttemptId {
-            request: self.request,
-            number: tried.saturating_add(1),
+            request: self.gateway.count_request(),
+            number: 1,
         };
-        let observers = self.gateway.observers();
+        let (observers, host) = (self.gateway.observers(), self.exchange.host());
         observers.tell(attempt, &Event::Asked { host });
         let acquired = if self.gateway.decides() {
             self.gateway.manager().acquire(&request).await
@@ -243,10 +204,12 @@ impl<E: Exchange> Attempts<'_, E> {
         let handle = acquired.inspect_err(|error| {
             observers.tell(attempt, &Event::Refused { host, error });
         })?;
-        // A proxy that failed before is better than none for a new request, but not for the same one again.
-        let used = !self.tried.contains(&handle.proxy_id());
-        let method = used.then(|| self.exchange.method().clone());
-        let observers = observers.clone();
-        Ok(AttemptGuard::new(handle, attempt, observers, method))
+        let method = self.exchange.method().clone();
+        Ok(RequestGuard::new(
+            handle,
+            attempt,
+            observers.clone(),
+            method,
+        ))
     }
 }

@@ -24,6 +24,13 @@ pub(crate) struct RequestParams {
     pub(crate) ttl_ms: Option<u64>,
 }
 
+impl RequestParams {
+    /// The tags, as a request takes them.
+    pub(crate) fn tags(&self) -> Vec<&str> {
+        self.tags.iter().map(String::as_str).collect()
+    }
+}
+
 /// Why a client is not authenticated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum AuthError {

@@ -1,5 +1,6 @@
 //! Plain HTTP: a request through an upstream proxy, and its response on the way back.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -25,6 +26,9 @@ use crate::upstream::{Checkout, Upstream};
 /// A response's body: whole, or as it comes through an upstream proxy.
 pub(crate) type ResponseBody = Either<Full<Bytes>, Box<LeasedBody>>;
 
+/// A response that has been coming for so long is told as a success before it is over (rule 7).
+const SUCCESS_AFTER: Duration = Duration::from_secs(10);
+
 type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Exchange for Outgoing {
@@ -36,6 +40,13 @@ impl Exchange for Outgoing {
 
     fn host(&self) -> &str {
         self.host()
+    }
+
+    fn target(&self) -> Cow<'_, str> {
+        match self.origin() {
+            Some(origin) => Cow::Owned(origin.to_string()),
+            None => Cow::Borrowed(self.host()),
+        }
     }
 
     async fn send(
@@ -82,6 +93,8 @@ pub(crate) struct LeasedBody {
     /// Whether the connection is authenticated, and so the client's alone.
     is_owned: bool,
     _permit: Option<InFlightPermit>,
+    /// When the head was there.
+    began: Instant,
     waiting_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -116,6 +129,7 @@ pub(crate) fn response(
         complete: false,
         is_owned,
         _permit: permit,
+        began: Instant::now(),
         waiting_since: None,
         timer: None,
     };
@@ -123,7 +137,17 @@ pub(crate) fn response(
 }
 
 impl LeasedBody {
-    /// Settles the lease. `outcome`: `None` when all of the body got through.
+    /// Tells a success that takes long before it is over: it outweighs the failures that were counted meanwhile.
+    fn tell_long_success(&mut self) {
+        if let Some(AnsweredLease { guard, if_complete }) = &mut self.lease
+            && *if_complete == Some(Outcome::Success)
+            && self.began.elapsed() >= SUCCESS_AFTER
+        {
+            guard.succeed();
+        }
+    }
+
+    /// Settles the leases. `outcome`: `None` when all of the body got through.
     fn end(&mut self, outcome: Option<Outcome>) {
         if let Some(AnsweredLease { guard, if_complete }) = self.lease.take() {
             guard.finish(outcome.or(if_complete).unwrap_or(Outcome::Success));
@@ -170,12 +194,13 @@ impl hyper::body::Body for LeasedBody {
                 if self.wait(context).is_pending() {
                     return Poll::Pending;
                 }
-                self.end(Some(Outcome::Failure));
+                self.end(Some(Outcome::TimedOut));
                 let error = io::Error::from(io::ErrorKind::TimedOut);
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(Some(Ok(frame))) => {
                 self.waiting_since = None;
+                self.tell_long_success();
                 if frame.is_trailers() {
                     // Nothing follows them, and hyper does not poll again.
                     self.complete = true;
@@ -188,7 +213,7 @@ impl hyper::body::Body for LeasedBody {
                 self.end(Some(if clients {
                     Outcome::Cancelled
                 } else {
-                    Outcome::Failure
+                    Outcome::Ambiguous
                 }));
                 Poll::Ready(Some(Err(error.into())))
             }

@@ -28,22 +28,22 @@ pub(crate) struct AttemptId {
 pub(crate) enum Event<'a> {
     /// A request asks for a proxy.
     Asked { host: &'a str },
-    /// A lease is granted. Not `used`: the request has tried this proxy already and gives it back at once.
-    Granted { handle: &'a ProxyHandle, used: bool },
+    /// A lease is granted.
+    Granted { handle: &'a ProxyHandle },
     /// No lease is granted, by a decision or because nothing could decide.
     Refused { host: &'a str, error: &'a Error },
+    /// The outcome of the attempt is known; it may go on.
+    Judged { outcome: Outcome },
     /// The attempt is over.
-    Ended {
+    Over {
         handle: &'a ProxyHandle,
         outcome: Outcome,
-        /// The request; `None` for a lease that is not used.
-        sent: Option<&'a SentRequest>,
+        sent: &'a SentRequest,
     },
-    /// The release has been answered.
+    /// The settlement of the request has been answered. `proxy`: that of its first attempt.
     Released {
         proxy: Uuid,
         result: &'a Result<Released, Error>,
-        used: bool,
     },
 }
 
@@ -72,24 +72,20 @@ impl Observers {
 
     fn count(&self, attempt: AttemptId, event: &Event<'_>) {
         match event {
-            Event::Granted { handle, used: true } => {
-                self.metrics.granted(handle.reason());
-                if attempt.number > 1 {
-                    self.metrics.retried();
-                }
-            }
-            // A retry without another proxy keeps the answer of the attempt before.
-            Event::Refused { error, .. } if attempt.number == 1 => self.metrics.refused(error),
-            Event::Ended {
-                outcome,
-                sent: Some(_),
-                ..
-            } => self.metrics.released(*outcome),
+            // A further attempt is no decision of its own.
+            Event::Granted { .. } if attempt.number > 1 => self.metrics.retried(),
+            Event::Granted { handle } => self.metrics.granted(handle.reason()),
+            Event::Refused { error, .. } => self.metrics.refused(error),
+            Event::Judged { outcome } => self.metrics.released(*outcome),
             Event::Released {
                 result: Ok(released),
-                used: true,
                 ..
-            } => self.metrics.breaker(released.breaker),
+            } => {
+                self.metrics.breaker(released.breaker);
+                for (_, change) in &released.others {
+                    self.metrics.breaker(*change);
+                }
+            }
             _ => {}
         }
     }
@@ -97,13 +93,13 @@ impl Observers {
     fn log(&self, attempt: AttemptId, event: &Event<'_>) {
         let tenant = self.tenant.as_deref();
         match event {
-            Event::Refused { host, error } if attempt.number == 1 => {
+            Event::Refused { host, error } => {
                 tracing::warn!(target: "remora::access", tenant, host, %error, "no proxy");
             }
-            Event::Ended {
+            Event::Over {
                 handle,
                 outcome,
-                sent: Some(sent),
+                sent,
             } => tracing::info!(
                 target: "remora::access",
                 tenant,
@@ -119,22 +115,26 @@ impl Observers {
                 outcome = outcome.name(),
                 ms = u64::try_from(sent.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             ),
-            Event::Released {
-                proxy,
-                result,
-                used: true,
-            } => match result {
-                Ok(Released {
-                    breaker: BreakerChange::None | BreakerChange::ProbeReturned,
-                    ..
-                }) => {}
-                Ok(Released { breaker, .. }) => {
-                    let change = breaker.name();
-                    tracing::warn!(tenant, %proxy, change, "a circuit breaker changed");
+            Event::Released { proxy, result } => match result {
+                Ok(released) => {
+                    let own = (*proxy, released.breaker);
+                    for (proxy, change) in [own].iter().chain(&released.others) {
+                        self.log_change(*proxy, *change);
+                    }
                 }
                 Err(error) => tracing::warn!(tenant, %proxy, %error, "a release was lost"),
             },
             _ => {}
+        }
+    }
+
+    fn log_change(&self, proxy: Uuid, change: BreakerChange) {
+        match change {
+            BreakerChange::None | BreakerChange::ProbeReturned => {}
+            change => {
+                let (tenant, change) = (self.tenant.as_deref(), change.name());
+                tracing::warn!(tenant, %proxy, change, "a circuit breaker changed");
+            }
         }
     }
 }
@@ -152,9 +152,10 @@ fn lease_event(attempt: AttemptId, event: &Event<'_>) {
     }
     match event {
         Event::Asked { host } => line!(host, "asks"),
-        Event::Granted { handle, .. } => line!(
+        Event::Granted { handle } => line!(
             key = handle.session_key(),
             proxy = handle.proxy_url(),
+            proxy_id = %handle.proxy_id(),
             generation = handle.generation(),
             reason = %handle.reason(),
             probe = handle.is_probe(),
@@ -168,130 +169,209 @@ fn lease_event(attempt: AttemptId, event: &Event<'_>) {
             Error::Storage(_) | Error::Plugin(_) => line!(%error, "unanswered"),
             _ => line!(%error, "refused"),
         },
-        Event::Ended { outcome, .. } => line!(outcome = outcome.name(), "releases"),
+        Event::Judged { outcome } => line!(outcome = outcome.name(), "releases"),
+        Event::Over { .. } => {}
         Event::Released { result, .. } => match result {
-            Ok(released) => line!(
-                ended_session = released.ended_session,
-                breaker = released.breaker.name(),
-                "released"
-            ),
+            Ok(released) => {
+                for (proxy, change) in &released.others {
+                    line!(proxy_id = %proxy, breaker = change.name(), "changed");
+                }
+                line!(
+                    ended_session = released.ended_session,
+                    breaker = released.breaker.name(),
+                    "released"
+                );
+            }
             Err(error) => line!(%error, "unheard"),
         },
     }
 }
 
-/// Gives the lease of an attempt back exactly once, and tells the observers. Dropped before
-/// [`AttemptGuard::finish`], the lease counts as its [`ProxyHandle`] was built to count.
-pub(crate) struct AttemptGuard {
-    handle: Option<ProxyHandle>,
-    attempt: AttemptId,
-    observers: Arc<Observers>,
-    /// `None`: the lease is not used.
-    sent: Option<SentRequest>,
+/// An attempt of a request: the lease on its exit, and how it ended.
+struct Attempt {
+    handle: ProxyHandle,
+    id: AttemptId,
+    sent: SentRequest,
+    /// `None` while it goes on.
+    outcome: Option<Outcome>,
 }
 
-impl std::fmt::Debug for AttemptGuard {
+/// Guards the leases of a request: settles its attempts together and tells the observers. Dropped before
+/// [`RequestGuard::finish`], the attempt that goes on counts as cancelled. The leases are given back by their handles.
+pub(crate) struct RequestGuard {
+    /// The first one is that of the request's acquire, the others of its fallbacks.
+    attempts: Vec<Attempt>,
+    observers: Arc<Observers>,
+    is_settled: bool,
+}
+
+impl std::fmt::Debug for RequestGuard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AttemptGuard")
-            .field("handle", &self.handle)
-            .finish_non_exhaustive()
+        let handles = self.attempts.iter().map(|attempt| &attempt.handle);
+        f.debug_list().entries(handles).finish()
     }
 }
 
-impl AttemptGuard {
-    /// Guards a lease. `method`: the request's; `None` for a lease that is given back unused.
+impl RequestGuard {
+    /// Guards the lease of a request's acquire.
     pub(crate) fn new(
         handle: ProxyHandle,
-        attempt: AttemptId,
+        id: AttemptId,
         observers: Arc<Observers>,
-        method: Option<Method>,
+        method: Method,
     ) -> Self {
-        let event = Event::Granted {
-            handle: &handle,
-            used: method.is_some(),
-        };
-        observers.tell(attempt, &event);
-        Self {
-            handle: Some(handle),
-            attempt,
+        let mut guard = Self {
+            attempts: Vec::with_capacity(1),
             observers,
-            sent: method.map(|method| SentRequest {
+            is_settled: false,
+        };
+        guard.begin(handle, id, method);
+        guard
+    }
+
+    fn begin(&mut self, handle: ProxyHandle, id: AttemptId, method: Method) {
+        self.observers.tell(id, &Event::Granted { handle: &handle });
+        self.attempts.push(Attempt {
+            handle,
+            id,
+            sent: SentRequest {
                 method,
                 started: Instant::now(),
                 status: None,
-            }),
-        }
+            },
+            outcome: None,
+        });
     }
 
-    /// The lease; `None` once the attempt is finished.
-    pub(crate) fn handle(&self) -> Option<&ProxyHandle> {
-        self.handle.as_ref()
-    }
-
-    /// Whether the request is sent through the lease's proxy.
-    pub(crate) fn is_used(&self) -> bool {
-        self.sent.is_some()
-    }
-
-    /// Notes the status that the client gets if this attempt is the last one.
-    pub(crate) fn set_status(&mut self, status: StatusCode) {
-        if let Some(sent) = &mut self.sent {
-            sent.status = Some(status);
-        }
-    }
-
-    /// Gives the lease back. With a networked storage the release is still on its way afterwards.
-    pub(crate) fn finish(mut self, outcome: Outcome) {
-        self.release(outcome);
-    }
-
-    /// Gives the lease back, and waits until the next request of its session sees the outcome.
-    pub(crate) async fn finished(mut self, outcome: Outcome) {
-        if let Some(handle) = self.end(outcome) {
-            let (proxy, used) = (handle.proxy_id(), self.is_used());
-            let result = &handle.release(outcome).await;
-            let event = Event::Released {
-                proxy,
-                result,
-                used,
-            };
-            self.observers.tell(self.attempt, &event);
-        }
-    }
-
-    fn release(&mut self, outcome: Outcome) {
-        if let Some(handle) = self.end(outcome) {
-            let (observers, attempt) = (self.observers.clone(), self.attempt);
-            let (proxy, used) = (handle.proxy_id(), self.is_used());
-            handle.release_then(outcome, move |result| {
-                let result = &result;
-                let event = Event::Released {
-                    proxy,
-                    result,
-                    used,
-                };
-                observers.tell(attempt, &event);
-            });
-        }
-    }
-
-    /// Takes the lease out, unless it was given back before.
-    fn end(&mut self, outcome: Outcome) -> Option<ProxyHandle> {
-        let handle = self.handle.take()?;
-        let event = Event::Ended {
-            handle: &handle,
-            outcome,
-            sent: self.sent.as_ref(),
+    /// The present attempt has ended like this, and another one begins.
+    pub(crate) fn next(&mut self, outcome: Outcome, handle: ProxyHandle) {
+        let Some(last) = self.attempts.last_mut() else {
+            return;
         };
-        self.observers.tell(self.attempt, &event);
-        Some(handle)
+        last.outcome = Some(outcome);
+        let method = last.sent.method.clone();
+        let id = AttemptId {
+            number: last.id.number.saturating_add(1),
+            ..last.id
+        };
+        self.begin(handle, id, method);
+    }
+
+    /// The lease of the present attempt.
+    pub(crate) fn handle(&self) -> Option<&ProxyHandle> {
+        self.attempts.last().map(|attempt| &attempt.handle)
+    }
+
+    /// The lease of the request's acquire.
+    pub(crate) fn acquired(&self) -> Option<&ProxyHandle> {
+        self.attempts.first().map(|attempt| &attempt.handle)
+    }
+
+    /// Notes the status that the client gets if the present attempt is the last one.
+    pub(crate) fn set_status(&mut self, status: StatusCode) {
+        if let Some(last) = self.attempts.last_mut() {
+            last.sent.status = Some(status);
+        }
+    }
+
+    /// The present attempt is certain to succeed: told at once, since that outweighs every failure before. The request goes on.
+    pub(crate) fn succeed(&mut self) {
+        if self.judge(Outcome::Success)
+            && let Some((first, others)) = self.attempts.split_first()
+        {
+            let (outcome, others) = (first.outcome(), outcomes(others));
+            first.handle.settle_then(outcome, &others, self.told(first));
+        }
+    }
+
+    /// The request is over. With a networked storage its settlement is still on its way afterwards.
+    pub(crate) fn finish(mut self, outcome: Outcome) {
+        self.end(outcome);
+    }
+
+    /// The request is over. Waits until the next request of its session sees the settlement.
+    pub(crate) async fn finished(mut self, outcome: Outcome) {
+        if !self.judge(outcome) {
+            return;
+        }
+        self.over();
+        let mut attempts = std::mem::take(&mut self.attempts).into_iter();
+        let Some(first) = attempts.next() else {
+            return;
+        };
+        let (then, outcome) = (self.told(&first), first.outcome());
+        let others = attempts.as_slice();
+        then(match others.is_empty() {
+            true => first.handle.release(outcome).await,
+            false => first.handle.settle(outcome, &outcomes(others)).await,
+        });
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        let is_judged = self.judge(outcome);
+        self.over();
+        let mut attempts = std::mem::take(&mut self.attempts).into_iter();
+        if let Some(first) = attempts.next().filter(|_| is_judged) {
+            let (then, outcome) = (self.told(&first), first.outcome());
+            match attempts.as_slice() {
+                [] => first.handle.release_then(outcome, then),
+                others => first.handle.settle_then(outcome, &outcomes(others), then),
+            }
+        }
+    }
+
+    /// The outcome of every attempt is known. Answers whether it was not before.
+    fn judge(&mut self, outcome: Outcome) -> bool {
+        if std::mem::replace(&mut self.is_settled, true) {
+            return false;
+        }
+        for attempt in &mut self.attempts {
+            let outcome = *attempt.outcome.get_or_insert(outcome);
+            self.observers.tell(attempt.id, &Event::Judged { outcome });
+        }
+        true
+    }
+
+    /// No attempt goes on.
+    fn over(&self) {
+        for attempt in &self.attempts {
+            let event = Event::Over {
+                handle: &attempt.handle,
+                outcome: attempt.outcome(),
+                sent: &attempt.sent,
+            };
+            self.observers.tell(attempt.id, &event);
+        }
+    }
+
+    /// Tells the observers what the settlement did.
+    fn told(&self, first: &Attempt) -> impl FnOnce(Result<Released, Error>) + Send + use<> {
+        let (observers, id, proxy) = (self.observers.clone(), first.id, first.handle.proxy_id());
+        move |result| {
+            let result = &result;
+            observers.tell(id, &Event::Released { proxy, result });
+        }
     }
 }
 
-impl Drop for AttemptGuard {
+impl Attempt {
+    /// Cancelled while it goes on.
+    fn outcome(&self) -> Outcome {
+        self.outcome.unwrap_or(Outcome::Cancelled)
+    }
+}
+
+fn outcomes(attempts: &[Attempt]) -> Vec<(&ProxyHandle, Outcome)> {
+    let ended = attempts.iter();
+    ended
+        .map(|attempt| (&attempt.handle, attempt.outcome()))
+        .collect()
+}
+
+impl Drop for RequestGuard {
     fn drop(&mut self) {
-        if let Some(outcome) = self.handle.as_ref().map(ProxyHandle::outcome) {
-            self.release(outcome);
+        if !self.attempts.is_empty() {
+            self.end(Outcome::Cancelled);
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::tunnel::{Connect, Tunnel};
 pub(crate) enum Answer {
     Response(Response<ResponseBody>),
     /// The client gets 200, and its connection becomes this tunnel.
-    Tunnel(Box<Tunnel>),
+    Tunnel(Tunnel),
 }
 
 impl From<Response<Full<Bytes>>> for Answer {
@@ -171,7 +171,7 @@ async fn dispatch(
     match attempt::run(gateway, &settings, params, &Connect { target }).await {
         Ok(settled) => {
             let client = hyper::upgrade::on(request);
-            Answer::Tunnel(Box::new(Tunnel::new(client, settled, idle, permit)))
+            Answer::Tunnel(Tunnel::new(client, settled, idle, permit))
         }
         Err(unanswered) => unanswered.reply().into(),
     }

@@ -1,9 +1,10 @@
 //! CONNECT: a tunnel through an upstream proxy, and the bytes in both directions until one side ends it.
 
+use std::borrow::Cow;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use tokio::time::sleep;
 use crate::admission::InFlightPermit;
 use crate::attempt::{Answered, AnsweredLease, Exchange, Settled};
 use crate::config::Timeouts;
-use crate::lease::AttemptGuard;
+use crate::lease::RequestGuard;
 use crate::upstream::{Upstream, UpstreamTunnel};
 
 /// A CONNECT request.
@@ -40,6 +41,10 @@ impl Exchange for Connect {
 
     fn host(&self) -> &str {
         self.target.host()
+    }
+
+    fn target(&self) -> Cow<'_, str> {
+        Cow::Borrowed(self.target.as_str())
     }
 
     async fn send(
@@ -65,7 +70,7 @@ impl Exchange for Connect {
 pub(crate) struct Tunnel {
     client: OnUpgrade,
     upstream: UpstreamTunnel,
-    guard: Option<AttemptGuard>,
+    guard: Option<RequestGuard>,
     /// The tunnel ends when nothing has moved for so long.
     idle: Duration,
     _permit: Option<InFlightPermit>,
@@ -96,36 +101,34 @@ impl Tunnel {
         let Ok(client) = client.downcast::<TokioIo<TcpStream>>() else {
             return;
         };
-        let moved = AtomicU64::new(0);
-        let left = AtomicBool::new(false);
+        let (moved, first_end) = (AtomicU64::new(0), FirstEnd::default());
         let answered = Notify::new();
         let mut near = CountingIo::new(client.io.into_inner(), client.read_buf, &moved);
-        near.ended = Some(&left);
+        near.ended = Some((&first_end, Side::Client));
         let mut far = CountingIo::new(self.upstream.io, self.upstream.early, &moved);
+        far.ended = Some((&first_end, Side::Upstream));
+        far.began = Some(&answered);
         let mut guard = self.guard;
-        // A breaker waits for its probe, for `half_open_after` at most, and a tunnel lasts as long as it likes. Once
-        // something has come back, nothing that follows changes the verdict.
-        let probing = guard
-            .as_ref()
-            .and_then(AttemptGuard::handle)
-            .is_some_and(ProxyHandle::is_probe);
-        far.began = probing.then_some(&answered);
+        let (mut is_answered, mut timed_out) = (false, false);
         {
             let mut copying = pin!(copy_bidirectional(&mut near, &mut far));
             loop {
                 let before = moved.load(Ordering::Relaxed);
                 tokio::select! {
-                    () = answered.notified(), if probing => if let Some(guard) = guard.take() {
-                        guard.finish(TunnelTraffic { received: true, ..TunnelTraffic::default() }.outcome());
-                    },
+                    // A tunnel lasts as long as it likes; nothing that follows its first byte changes the outcome.
+                    () = answered.notified(), if !is_answered => {
+                        is_answered = true;
+                        if let Some(guard) = &mut guard {
+                            guard.succeed();
+                        }
+                    }
                     carried = &mut copying => {
                         tracing::debug!(?carried, "a tunnel ended");
                         break;
                     }
                     () = sleep(self.idle) => if moved.load(Ordering::Relaxed) == before {
                         tracing::debug!("a tunnel ended: nothing moved");
-                        // A client that has sent nothing is not a fault of the proxy.
-                        left.store(true, Ordering::Relaxed);
+                        timed_out = true;
                         break;
                     }
                 }
@@ -134,11 +137,36 @@ impl Tunnel {
         let traffic = TunnelTraffic {
             sent: near.read > 0,
             received: far.read > 0,
-            client_left: left.load(Ordering::Relaxed),
+            client_left: first_end.is(Side::Client),
+            timed_out,
         };
         if let Some(guard) = guard {
             guard.finish(traffic.outcome());
         }
+    }
+}
+
+/// A side of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Client = 1,
+    Upstream = 2,
+}
+
+/// The side of a tunnel that ended first.
+#[derive(Debug, Default)]
+struct FirstEnd(AtomicU8);
+
+impl FirstEnd {
+    fn note(&self, side: Side) {
+        // The second end changes nothing.
+        let _ = self
+            .0
+            .compare_exchange(0, side as u8, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    fn is(&self, side: Side) -> bool {
+        self.0.load(Ordering::Relaxed) == side as u8
     }
 }
 
@@ -151,7 +179,7 @@ struct CountingIo<'a, T> {
     moved: &'a AtomicU64,
     /// Told when the first byte has been read.
     began: Option<&'a Notify>,
-    ended: Option<&'a AtomicBool>,
+    ended: Option<(&'a FirstEnd, Side)>,
 }
 
 impl<'a, T> CountingIo<'a, T> {
@@ -194,8 +222,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for CountingIo<'_, T> {
         if let Poll::Ready(read) = &polled {
             let count = buffer.filled().len() - before;
             self.count(count);
-            if let Some(ended) = self.ended.filter(|_| read.is_err() || count == 0) {
-                ended.store(true, Ordering::Relaxed);
+            if let Some((first_end, side)) = self.ended.filter(|_| read.is_err() || count == 0) {
+                first_end.note(side);
             }
         }
         polled

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 pub use remora_core::StrategyKind as Strategy;
-use remora_core::{BreakerPolicy, Config, Mode, OnBad, Override, Scope, Sticky};
+use remora_core::{AttributionPolicy, BreakerPolicy, Config, Mode, OnBad, Override, Scope, Sticky};
 
 use crate::convert::millis;
 use crate::session::StickyPolicy;
@@ -28,6 +28,8 @@ pub struct ProxyConfig {
     pub max_sessions: u64,
     /// The circuit breakers.
     pub breaker: BreakerConfig,
+    /// How ambiguous ends are attributed.
+    pub attribution: AttributionPolicy,
     /// How long a proxy is left aside for a target that blocked it.
     pub avoid_blocked_for: Duration,
     /// How long after its acquire a handle that was never dropped stops counting as in flight.
@@ -46,6 +48,7 @@ impl Default for ProxyConfig {
             sticky_overrides: Vec::new(),
             max_sessions: core.max_sessions,
             breaker: BreakerConfig::default(),
+            attribution: core.attribution,
             avoid_blocked_for: Duration::from_millis(core.avoid_blocked_for_ms),
             lease_timeout: Duration::from_millis(core.lease_timeout_ms),
         }
@@ -119,6 +122,7 @@ impl From<ProxyConfig> for Config {
                 growth: config.breaker.growth,
                 max_half_open_after_ms: millis(config.breaker.max_half_open_after),
             },
+            attribution: config.attribution,
             avoid_blocked_for_ms: millis(config.avoid_blocked_for),
             max_sessions: config.max_sessions,
             lease_timeout_ms: millis(config.lease_timeout),

@@ -1,9 +1,9 @@
 //! What a plugin answers, as far as the types of the contract do not say it. A plugin that breaks it is
 //! treated as one that trapped.
 
-use remora_core::{MAX_KEY_LEN, is_storage_key};
+use remora_core::{MAX_KEY_LEN, Permit, Released, is_storage_key};
 
-use crate::bindings::sessions;
+use crate::bindings::{egress, sessions};
 use crate::error::{CallError, Error, PluginError};
 
 type Answer<T> = Result<T, CallError>;
@@ -45,6 +45,25 @@ pub(crate) fn sessions(page: sessions::SessionPage, limit: u32) -> Answer<sessio
     Ok(sessions::SessionPage {
         sessions: checked.collect::<Answer<_>>()?,
         next: page.next,
+    })
+}
+
+/// Leases on other exits, of which there were to be up to `limit`.
+pub(crate) fn fallbacks(leases: Vec<egress::Lease>, limit: u32) -> Answer<Vec<Permit>> {
+    let leases = page(leases, limit)?;
+    Ok(leases.into_iter().map(Permit::from).collect())
+}
+
+/// The most proxies that a settlement may name besides its own.
+const OTHERS: u32 = 1_024;
+
+/// What a release or a settlement did.
+pub(crate) fn released(released: egress::Released) -> Answer<Released> {
+    let others = page(released.others, OTHERS)?.into_iter();
+    Ok(Released {
+        ended_session: released.ended_session,
+        breaker: released.breaker.into(),
+        others: others.map(|o| (o.proxy.into(), o.change.into())).collect(),
     })
 }
 

@@ -99,6 +99,7 @@ impl From<egress::Lease> for core::Permit {
             probe: lease.probe,
             acquired_at: lease.acquired_at,
             deadline: lease.deadline,
+            is_doubted: lease.doubted,
         }
     }
 }
@@ -112,21 +113,42 @@ impl From<core::Permit> for egress::Lease {
             probe: permit.probe,
             acquired_at: permit.acquired_at,
             deadline: permit.deadline,
+            doubted: permit.is_doubted,
         }
     }
 }
 
-impl From<egress::Released> for core::Released {
-    fn from(released: egress::Released) -> Self {
+impl From<core::Attempt> for egress::Attempt {
+    fn from(attempt: core::Attempt) -> Self {
         Self {
-            ended_session: released.ended_session,
-            breaker: match released.breaker {
-                egress::BreakerChange::None => core::BreakerChange::None,
-                egress::BreakerChange::Opened => core::BreakerChange::Opened,
-                egress::BreakerChange::Reopened => core::BreakerChange::Reopened,
-                egress::BreakerChange::Closed => core::BreakerChange::Closed,
-                egress::BreakerChange::ProbeReturned => core::BreakerChange::ProbeReturned,
-            },
+            lease: attempt.permit.into(),
+            outcome: attempt.outcome.into(),
+        }
+    }
+}
+
+impl From<core::Outcome> for egress::Outcome {
+    fn from(outcome: core::Outcome) -> Self {
+        match outcome {
+            core::Outcome::Success => Self::Success,
+            core::Outcome::Failure => Self::Failure,
+            core::Outcome::Blocked => Self::Blocked,
+            core::Outcome::Ambiguous => Self::Ambiguous,
+            core::Outcome::TimedOut => Self::TimedOut,
+            core::Outcome::Inconclusive => Self::Inconclusive,
+            core::Outcome::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl From<egress::BreakerChange> for core::BreakerChange {
+    fn from(change: egress::BreakerChange) -> Self {
+        match change {
+            egress::BreakerChange::None => Self::None,
+            egress::BreakerChange::Opened => Self::Opened,
+            egress::BreakerChange::Reopened => Self::Reopened,
+            egress::BreakerChange::Closed => Self::Closed,
+            egress::BreakerChange::ProbeReturned => Self::ProbeReturned,
         }
     }
 }

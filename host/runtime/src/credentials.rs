@@ -99,6 +99,7 @@ mod tests {
                     probe: false,
                     acquired_at: bound_at,
                     deadline: bound_at,
+                    is_doubted: false,
                 },
             },
             reason: Reason::Bound,

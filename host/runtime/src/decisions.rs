@@ -5,13 +5,14 @@ mod local;
 
 use std::sync::Arc;
 
-use remora_core::{Config, Grant, Lease, Outcome, ProxySpec, Released, Request};
+use remora_core::{Config, Grant, Lease, Permit, ProxySpec, Released, Request};
 use uuid::Uuid;
 
 use crate::bindings::{control, sessions};
 use crate::contract::Pages;
 use crate::error::Error;
-use crate::remote::RemoteInstances;
+use crate::remote::{OwnedRequest, RemoteInstances};
+use crate::settlement::Settlement;
 
 pub(crate) use apart::Apart;
 pub(crate) use local::Local;
@@ -38,26 +39,54 @@ impl Decisions {
         }
     }
 
-    pub(crate) async fn release(&self, lease: Lease, outcome: Outcome) -> Result<Released, Error> {
+    pub(crate) async fn settle(&self, settlement: Settlement) -> Result<Released, Error> {
         match self {
-            Self::Local(local) => local.release(&lease, outcome),
-            Self::Apart(apart) => apart.release(lease, outcome).await,
-            Self::Remote(remote) => remote.release(lease, outcome).await,
+            Self::Local(local) => local.settle(&settlement),
+            Self::Apart(apart) => apart.settle(settlement).await,
+            Self::Remote(remote) => remote.settle(settlement).await,
         }
     }
 
-    /// [`Decisions::release`] for callers that cannot wait, such as destructors: `then` hears how it went, at once
-    /// or later.
-    pub(crate) fn release_then(
+    pub(crate) async fn fallbacks(
         &self,
-        lease: Lease,
-        outcome: Outcome,
+        lease: Permit,
+        request: &Request<'_>,
+        limit: u32,
+    ) -> Result<Vec<Permit>, Error> {
+        match self {
+            Self::Local(local) => local.fallbacks(&lease, request, limit),
+            Self::Apart(apart) => {
+                let request = OwnedRequest::from(request);
+                let ask = move |l: &Local| request.lend(|r| l.fallbacks(&lease, r, limit));
+                apart.run(ask).await
+            }
+            Self::Remote(remote) => {
+                let request = OwnedRequest::from(request);
+                let ask = remote.run(move |i| Box::pin(i.fallbacks(lease, request, limit)));
+                ask.await
+            }
+        }
+    }
+
+    pub(crate) async fn holds(&self, lease: Lease) -> Result<bool, Error> {
+        match self {
+            Self::Local(local) => local.holds(&lease),
+            Self::Apart(apart) => apart.run(move |l| l.holds(&lease)).await,
+            Self::Remote(remote) => remote.run(move |i| Box::pin(i.holds(lease))).await,
+        }
+    }
+
+    /// [`Decisions::settle`] for callers that cannot wait, such as destructors: `then` hears how it went, at once
+    /// or later.
+    pub(crate) fn settle_then(
+        &self,
+        settlement: Settlement,
         then: impl FnOnce(Result<Released, Error>) + Send + 'static,
     ) {
         match self {
-            Self::Local(local) => then(local.release(&lease, outcome)),
-            Self::Apart(apart) => apart.release_then(lease, outcome, then),
-            Self::Remote(remote) => remote.release_then(lease, outcome, then),
+            Self::Local(local) => then(local.settle(&settlement)),
+            Self::Apart(apart) => apart.settle_then(settlement, then),
+            Self::Remote(remote) => remote.settle_then(settlement, then),
         }
     }
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::SystemTime;
 
-use remora_core::{Grant, Lease, Outcome, Reason, Released, Span};
+use remora_core::{Attempt, Grant, Lease, Outcome, Permit, Reason, Released, Span};
 use uuid::Uuid;
 
 use crate::credentials::{Credentials, Parts};
 use crate::error::Error;
 use crate::manager::{Member, View, time};
 use crate::proxy::Proxy;
+use crate::settlement::Settlement;
 
 /// The right to use a proxy for one request.
 ///
@@ -26,6 +27,10 @@ pub struct ProxyHandle {
     place: usize,
     /// `None` once it is released.
     lease: Option<Lease>,
+    /// The host and port asked for.
+    target: Box<str>,
+    /// Whether the lease is one of a request's fallbacks: it is told with the request's own, and not given back.
+    is_fallback: bool,
     reason: Reason,
     session: Option<Span>,
     /// What this lease puts into a template's place; only where there is one.
@@ -41,8 +46,14 @@ const fn code(outcome: Outcome) -> u8 {
         Outcome::Success => 1,
         Outcome::Blocked => 2,
         Outcome::Cancelled => 3,
+        Outcome::Ambiguous => 4,
+        Outcome::TimedOut => 5,
+        Outcome::Inconclusive => 6,
     }
 }
+
+/// The outcome has been told: what is left is to give the lease back.
+const TOLD: u8 = u8::MAX;
 
 impl fmt::Debug for ProxyHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,6 +72,7 @@ impl ProxyHandle {
         view: Arc<View>,
         place: usize,
         grant: Grant,
+        target: &str,
         tags: &[&str],
         unmarked: Outcome,
     ) -> Self {
@@ -71,9 +83,37 @@ impl ProxyHandle {
             view,
             place,
             lease: Some(grant.lease),
+            target: target.into(),
+            is_fallback: false,
             reason: grant.reason,
             outcome: AtomicU8::new(code(unmarked)),
         }
+    }
+
+    /// A handle on another exit for the same request.
+    pub(crate) fn fallback(
+        &self,
+        view: Arc<View>,
+        place: usize,
+        permit: Permit,
+        tags: &[&str],
+    ) -> Self {
+        let grant = Grant {
+            lease: Lease {
+                key: self.session_key().unwrap_or_default().to_owned(),
+                permit,
+            },
+            reason: Reason::Rotated,
+            session: None,
+        };
+        let unmarked = Outcome::Cancelled;
+        let mut fallback = Self::new(view, place, grant, &self.target, tags, unmarked);
+        fallback.is_fallback = true;
+        fallback
+    }
+
+    pub(crate) fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
     }
 
     /// A handle that nobody has decided about and that is not released, for benchmarks.
@@ -82,6 +122,8 @@ impl ProxyHandle {
             view,
             place: 0,
             lease: None,
+            target: Box::default(),
+            is_fallback: false,
             reason: Reason::Rotated,
             session: None,
             parts: None,
@@ -164,9 +206,16 @@ impl ProxyHandle {
         self.lease.as_ref().is_some_and(|lease| lease.probe)
     }
 
-    /// The request went well. Takes effect when the handle is dropped.
+    /// The target answered through the exit. Takes effect at once, since a success outweighs every failure before it: call it
+    /// at the first byte of a tunnel, and at the end of a response or when it takes long. The lease stays until the handle is
+    /// dropped.
     pub fn mark_success(&self) {
-        self.mark(Outcome::Success);
+        if self.outcome.swap(TOLD, Ordering::Relaxed) == TOLD {
+            return;
+        }
+        if let Some(settlement) = self.told(Outcome::Success, Vec::new()) {
+            self.tell(settlement);
+        }
     }
 
     /// The target refuses this exit: the session moves, this proxy is left aside for this target for a
@@ -175,18 +224,61 @@ impl ProxyHandle {
         self.mark(Outcome::Blocked);
     }
 
-    fn mark(&self, outcome: Outcome) {
-        self.outcome.store(code(outcome), Ordering::Relaxed);
+    /// The exit or the target failed, and the end does not tell which: no answer in time (`timed_out`), a reset, a 502, 503 or
+    /// 504, a body that broke. Takes effect when the handle is dropped.
+    pub fn mark_ambiguous(&self, timed_out: bool) {
+        self.mark(match timed_out {
+            true => Outcome::TimedOut,
+            false => Outcome::Ambiguous,
+        });
     }
 
-    /// The outcome with which a drop of the handle releases it: the last mark, or the manager's default.
+    /// A success that has been told stays.
+    fn mark(&self, outcome: Outcome) {
+        let told = |now| (now != TOLD).then(|| code(outcome));
+        let _ = self
+            .outcome
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, told);
+    }
+
+    fn told(&self, outcome: Outcome, others: Vec<Attempt>) -> Option<Settlement> {
+        Some(Settlement {
+            lease: self.lease.clone()?,
+            target: self.target.to_string(),
+            outcome,
+            others,
+            gives_back: false,
+        })
+    }
+
+    fn tell(&self, settlement: Settlement) {
+        let proxy = self.proxy_id();
+        let decisions = &self.view.shared.decisions;
+        decisions.settle_then(settlement, move |settled| {
+            if let Err(error) = settled {
+                // The caller has not waited.
+                tracing::warn!(%error, %proxy, "settlement lost");
+            }
+        });
+    }
+
+    /// The outcome with which a drop of the handle releases it: the last mark, or the manager's default; `Cancelled` once a
+    /// success has been told.
     pub fn outcome(&self) -> Outcome {
         match self.outcome.load(Ordering::Relaxed) {
             1 => Outcome::Success,
             2 => Outcome::Blocked,
-            3 => Outcome::Cancelled,
+            3 | TOLD => Outcome::Cancelled,
+            4 => Outcome::Ambiguous,
+            5 => Outcome::TimedOut,
+            6 => Outcome::Inconclusive,
             _ => Outcome::Failure,
         }
+    }
+
+    /// The exit failed: it could not be reached, or refused its credentials.
+    pub fn fail(self) {
+        self.finish(Outcome::Failure);
     }
 
     /// The request was given up, and the proxy is not to blame: neither session nor breaker change.
@@ -202,9 +294,57 @@ impl ProxyHandle {
     ///
     /// [`Error::Storage`] or [`Error::Plugin`]; the handle is gone all the same.
     pub async fn release(mut self, outcome: Outcome) -> Result<Released, Error> {
-        match self.lease.take() {
-            Some(lease) => self.view.shared.decisions.release(lease, outcome).await,
+        match self.taken(outcome) {
+            Some(settlement) => self.view.shared.decisions.settle(settlement).await,
             None => Ok(Released::default()),
+        }
+    }
+
+    /// Judges a request that went through several exits: this handle's attempt, and those of its
+    /// [fallbacks](crate::ProxyManager::fallbacks) in their order. Called once, when the last attempt has ended or is certain to
+    /// succeed. The lease stays until the handle is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] or [`Error::Plugin`]; the lease counts as told all the same.
+    pub async fn settle(
+        &self,
+        outcome: Outcome,
+        others: &[(&ProxyHandle, Outcome)],
+    ) -> Result<Released, Error> {
+        if self.outcome.swap(TOLD, Ordering::Relaxed) == TOLD {
+            return Ok(Released::default());
+        }
+        match self.told(outcome, attempts(others)) {
+            Some(settlement) => self.view.shared.decisions.settle(settlement).await,
+            None => Ok(Released::default()),
+        }
+    }
+
+    /// [`ProxyHandle::settle`] where the caller cannot wait: `then` hears how it went.
+    pub fn settle_then(
+        &self,
+        outcome: Outcome,
+        others: &[(&ProxyHandle, Outcome)],
+        then: impl FnOnce(Result<Released, Error>) + Send + 'static,
+    ) {
+        let told = self.outcome.swap(TOLD, Ordering::Relaxed) == TOLD;
+        match self.told(outcome, attempts(others)) {
+            Some(settlement) if !told => self.view.shared.decisions.settle_then(settlement, then),
+            _ => then(Ok(Released::default())),
+        }
+    }
+
+    /// Whether the handle's session is still the one of its key: what a connection that was opened under it asks before it
+    /// serves on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] or [`Error::Plugin`].
+    pub async fn holds(&self) -> Result<bool, Error> {
+        match &self.lease {
+            Some(lease) => self.view.shared.decisions.holds(lease.clone()).await,
+            None => Ok(true),
         }
     }
 
@@ -215,14 +355,21 @@ impl ProxyHandle {
         outcome: Outcome,
         then: impl FnOnce(Result<Released, Error>) + Send + 'static,
     ) {
-        match self.lease.take() {
-            Some(lease) => self
-                .view
-                .shared
-                .decisions
-                .release_then(lease, outcome, then),
+        match self.taken(outcome) {
+            Some(settlement) => self.view.shared.decisions.settle_then(settlement, then),
             None => then(Ok(Released::default())),
         }
+    }
+
+    /// The end of the lease. A fallback's has none of its own.
+    fn taken(&mut self, outcome: Outcome) -> Option<Settlement> {
+        let told = self.outcome.load(Ordering::Relaxed) == TOLD;
+        let lease = self.lease.take().filter(|_| !self.is_fallback)?;
+        Some(Settlement {
+            outcome: if told { Outcome::Cancelled } else { outcome },
+            target: core::mem::take(&mut self.target).into(),
+            ..Settlement::unused(lease)
+        })
     }
 
     fn finish(mut self, outcome: Outcome) {
@@ -230,18 +377,22 @@ impl ProxyHandle {
     }
 
     fn let_go(&mut self, outcome: Outcome) {
-        let Some(lease) = self.lease.take() else {
-            return;
-        };
-        let proxy = self.proxy_id();
-        let decisions = &self.view.shared.decisions;
-        decisions.release_then(lease, outcome, move |released| {
-            if let Err(error) = released {
-                // A destructor has nobody to answer to.
-                tracing::warn!(%error, %proxy, ?outcome, "a release was lost");
-            }
-        });
+        if let Some(settlement) = self.taken(outcome) {
+            self.tell(settlement);
+        }
     }
+}
+
+/// The attempts of a request's fallbacks.
+fn attempts(others: &[(&ProxyHandle, Outcome)]) -> Vec<Attempt> {
+    let known = others.iter().filter_map(|(handle, outcome)| {
+        let lease = handle.lease()?;
+        Some(Attempt {
+            permit: lease.permit,
+            outcome: *outcome,
+        })
+    });
+    known.collect()
 }
 
 impl Drop for ProxyHandle {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use remora_core::{
-    Config, Grant, Lease, Outcome, ProxySpec, Released, Request, Span, Storage, bounded,
+    Attempt, Config, Grant, Lease, Permit, ProxySpec, Released, Request, Span, Storage, bounded,
 };
 use uuid::Uuid;
 use wasmtime::Store;
@@ -16,6 +16,7 @@ use crate::epoch;
 use crate::error::{CallError, PluginError};
 use crate::imports::{Allowance, HostState};
 use crate::plugin::Plugin;
+use crate::settlement::Settlement;
 
 type Answer<T> = Result<T, CallError>;
 
@@ -68,12 +69,39 @@ impl Instance {
         Ok(granted(grant, key))
     }
 
-    pub(crate) fn release(&mut self, lease: &Lease, outcome: Outcome) -> Answer<Released> {
-        let outcome = outcome_of(lease, outcome);
+    pub(crate) fn settle(&mut self, settlement: &Settlement) -> Answer<Released> {
         let (exports, store) = self.enter();
         let interface = exports.remora_egress_egress();
-        let released = interface.call_release(store, lease.permit.into(), outcome)??;
-        Ok(released.into())
+        let lease = egress::Lease::from(settlement.lease.permit);
+        if settlement.is_release() {
+            let (outcome, about) = (settlement.outcome.into(), about_release(settlement));
+            let released = interface.call_release(store, lease, outcome, about)??;
+            return contract::released(released);
+        }
+        let attempts = attempts_of(settlement);
+        let released = interface.call_settle(store, &attempts, about(settlement))??;
+        contract::released(released)
+    }
+
+    pub(crate) fn fallbacks(
+        &mut self,
+        lease: &Permit,
+        request: &Request<'_>,
+        limit: u32,
+    ) -> Answer<Vec<Permit>> {
+        let tried = tried_of(request);
+        let (target, options) = asks(request, &tried);
+        let (exports, store) = self.enter();
+        let interface = exports.remora_egress_egress();
+        let (lease, target) = ((*lease).into(), target.unwrap_or_default());
+        let leases = interface.call_fallbacks(store, lease, target, options, limit)??;
+        contract::fallbacks(leases, limit)
+    }
+
+    pub(crate) fn holds(&mut self, lease: &Lease) -> Answer<bool> {
+        let (exports, store) = self.enter();
+        let interface = exports.remora_egress_egress();
+        Ok(interface.call_holds(store, lease.permit.into(), &lease.key)??)
     }
 
     pub(crate) fn configure(&mut self, config: &Config) -> Answer<()> {
@@ -179,11 +207,13 @@ pub(crate) fn asks<'a>(
         tags: request.tags,
         tried,
         ttl: request.ttl_ms,
+        repeatable: request.is_repeatable,
     };
     let plain = request.session.is_none()
         && request.tags.is_empty()
         && tried.is_empty()
-        && request.ttl_ms.is_none();
+        && request.ttl_ms.is_none()
+        && request.is_repeatable;
     (target, (!plain).then_some(options))
 }
 
@@ -201,14 +231,25 @@ pub(crate) fn granted(grant: egress::Grant, key: String) -> Grant {
     }
 }
 
-/// Only a failed or a blocked request needs its key.
-pub(crate) fn outcome_of(lease: &Lease, outcome: Outcome) -> egress::Outcome<'_> {
-    match outcome {
-        Outcome::Success => egress::Outcome::Success,
-        Outcome::Failure => egress::Outcome::Failure(&lease.key),
-        Outcome::Blocked => egress::Outcome::Blocked(&lease.key),
-        Outcome::Cancelled => egress::Outcome::Cancelled,
+pub(crate) fn about(settlement: &Settlement) -> egress::About<'_> {
+    egress::About {
+        key: &settlement.lease.key,
+        target: &settlement.target,
     }
+}
+
+/// Left out where it is not needed: most releases carry no string into the plugin.
+pub(crate) fn about_release(settlement: &Settlement) -> Option<egress::About<'_>> {
+    settlement.needs_about().then(|| about(settlement))
+}
+
+pub(crate) fn attempts_of(settlement: &Settlement) -> Vec<egress::Attempt> {
+    let first = Attempt {
+        permit: settlement.lease.permit,
+        outcome: settlement.outcome,
+    };
+    let attempts = [first].into_iter().chain(settlement.others.iter().copied());
+    attempts.map(egress::Attempt::from).collect()
 }
 
 pub(crate) fn tags_of(specs: &[ProxySpec]) -> Vec<Vec<&str>> {

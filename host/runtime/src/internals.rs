@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::handle::ProxyHandle;
 use crate::manager::ProxyManager;
 use crate::plugin::Plugin;
+use crate::settlement::Settlement;
 
 /// The first proxy of a pool, without asking the plugin: what is left is what everything else costs.
 pub fn unleased(manager: &ProxyManager) -> Option<ProxyHandle> {
@@ -54,6 +55,11 @@ impl Instance {
 
     /// `egress.release`
     pub fn release(&mut self, lease: &Lease, outcome: Outcome) -> Result<Released, Error> {
-        Ok(self.0.release(lease, outcome)?)
+        let settlement = Settlement {
+            outcome,
+            target: lease.key.clone(),
+            ..Settlement::unused(lease.clone())
+        };
+        Ok(self.0.settle(&settlement)?)
     }
 }

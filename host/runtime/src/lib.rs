@@ -83,6 +83,7 @@ mod proxy;
 mod remote;
 mod runtime;
 pub mod session;
+mod settlement;
 pub mod storage;
 pub mod trace;
 
@@ -100,12 +101,13 @@ pub use manager::{
 pub use plugin::Plugin;
 pub use proxy::{Proxy, ProxyType};
 pub use remora_core::{
-    BreakerChange, Config, End, FailureAttribution, Invalid, KeyError, Lease, Mode, OnBad, Outcome,
-    Patterns, Reason, Released, Request, Scope, StorageError, names,
+    Attempt, AttributionPolicy, BreakerChange, Config, End, Invalid, KeyError, Lease, Mode, OnBad,
+    Outcome, Patterns, Reason, Released, Request, Scope, StorageError, names,
 };
 pub use remora_http::{AttemptEnd, ResponseSource, StatusClassifier, TunnelTraffic};
 pub use runtime::{Runtime, RuntimeConfig};
 pub use session::StickyPolicy;
+pub use settlement::Settlement;
 
 /// The Rust that the documentation shows compiles.
 #[cfg(doctest)]

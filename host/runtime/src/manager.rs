@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::handle::ProxyHandle;
 use crate::instances::home;
 use crate::proxy::{Endpoint, Proxy};
+use crate::settlement::Settlement;
 
 pub use builder::ProxyManagerBuilder;
 pub(crate) use report::time;
@@ -390,11 +391,90 @@ impl ProxyManager {
         let Some(place) = view.place(&grant.lease.proxy) else {
             // Removed between the decision and now, or a plugin that makes proxies up.
             let decisions = &self.shared.decisions;
-            decisions.release(grant.lease, Outcome::Cancelled).await?;
+            decisions.settle(Settlement::unused(grant.lease)).await?;
             return Err(Error::NoProxy);
         };
         let unmarked = self.shared.unmarked;
-        Ok(ProxyHandle::new(view, place, grant, request.tags, unmarked))
+        let target = request.target;
+        Ok(ProxyHandle::new(
+            view,
+            place,
+            grant,
+            target,
+            request.tags,
+            unmarked,
+        ))
+    }
+
+    /// Up to `limit` other exits for a request whose own one does not serve it, in the order in which they are to be tried
+    /// (rule 13). `request` is the one that `handle` was acquired for. The handles are told to
+    /// [`ProxyHandle::settle`]; dropped, they say nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] or [`Error::Plugin`].
+    pub async fn fallbacks(
+        &self,
+        handle: &ProxyHandle,
+        request: &Request<'_>,
+        limit: u32,
+    ) -> Result<Vec<ProxyHandle>, Error> {
+        let Some(lease) = handle.lease() else {
+            return Ok(Vec::new());
+        };
+        let target = to_ascii(request.target)?;
+        let request = Request {
+            target: &target,
+            ..*request
+        };
+        let decisions = &self.shared.decisions;
+        let permits = decisions.fallbacks(lease.permit, &request, limit).await?;
+        let view = self.views.own();
+        let known = permits.into_iter().filter_map(|permit| {
+            let place = view.place(&permit.proxy)?;
+            Some(handle.fallback(view.clone(), place, permit, request.tags))
+        });
+        Ok(known.collect())
+    }
+
+    /// Sends a request through one exit and, where that does not answer, through up to `retries` others, and settles it: the
+    /// first exit that answers is a witness against those before it (rule 13).
+    ///
+    /// `attempt` sends the request through the exit of the handle and says how that ended; the last result is the
+    /// function's. A request that [cannot be sent again](Request::is_repeatable) has one attempt.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] says why there is no proxy.
+    pub async fn run<T>(
+        &self,
+        request: &Request<'_>,
+        retries: u32,
+        mut attempt: impl AsyncFnMut(&ProxyHandle) -> (Outcome, T),
+    ) -> Result<T, Error> {
+        let handle = self.acquire(request).await?;
+        let (outcome, mut result) = attempt(&handle).await;
+        let calls_for_another =
+            |outcome: Outcome| outcome.is_ambiguous() || outcome == Outcome::Failure;
+        if !request.is_repeatable || retries == 0 || !calls_for_another(outcome) {
+            handle.release(outcome).await?;
+            return Ok(result);
+        }
+        let mut others = Vec::new();
+        for fallback in self.fallbacks(&handle, request, retries).await? {
+            let (outcome, answer) = attempt(&fallback).await;
+            result = answer;
+            others.push((fallback, outcome));
+            if !calls_for_another(outcome) {
+                break;
+            }
+        }
+        let ended: Vec<_> = others
+            .iter()
+            .map(|(handle, outcome)| (handle, *outcome))
+            .collect();
+        handle.settle(outcome, &ended).await?;
+        Ok(result)
     }
 }
 

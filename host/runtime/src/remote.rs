@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use parking_lot::RwLock;
-use remora_core::{Config, Grant, Lease, Outcome, ProxySpec, Released, Request, StorageError};
+use remora_core::{Config, Grant, ProxySpec, Released, Request, StorageError};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -29,6 +29,7 @@ use crate::contract::Pages;
 use crate::error::Error;
 use crate::instances::{Wanted, session_pages};
 use crate::plugin::Plugin;
+use crate::settlement::Settlement;
 use crate::storage::RemoteStorage;
 pub(crate) use clock::FleetClock;
 pub(crate) use instance::OwnedRequest;
@@ -136,32 +137,30 @@ impl RemoteInstances {
         delivery.grant.take().ok_or_else(unavailable)
     }
 
-    pub(crate) async fn release(
+    pub(crate) async fn settle(
         self: &Arc<Self>,
-        lease: Lease,
-        outcome: Outcome,
+        settlement: Settlement,
     ) -> Result<Released, Error> {
         let (sender, answer) = oneshot::channel();
-        self.release_then(lease, outcome, |released| {
+        self.settle_then(settlement, |released| {
             // Nobody may be listening.
             let _ = sender.send(released);
         });
         answer.await.unwrap_or_else(|_| Err(unavailable()))
     }
 
-    pub(crate) fn release_then(
+    pub(crate) fn settle_then(
         self: &Arc<Self>,
-        lease: Lease,
-        outcome: Outcome,
+        settlement: Settlement,
         then: impl FnOnce(Result<Released, Error>) + Send + 'static,
     ) {
         let this = self.clone();
-        let release = async move {
-            let place = this.place(&lease.key);
-            let call = this.call(place, move |i| Box::pin(i.release(lease, outcome)));
+        let settle = async move {
+            let place = this.place(&settlement.lease.key);
+            let call = this.call(place, move |i| Box::pin(i.settle(settlement)));
             then(call.await);
         };
-        self.releases.spawn_on(release, &self.runtime);
+        self.releases.spawn_on(settle, &self.runtime);
     }
 
     pub(crate) async fn settled(&self) {
@@ -314,7 +313,7 @@ impl Drop for Delivery {
     fn drop(&mut self) {
         if let Some(grant) = self.grant.take() {
             self.from
-                .release_then(grant.lease, Outcome::Cancelled, |_| {});
+                .settle_then(Settlement::unused(grant.lease), |_| {});
         }
     }
 }

@@ -11,7 +11,7 @@ mod recorder;
 use std::io::{BufRead, Write};
 use std::sync::Arc;
 
-use remora_core::{Config, Grant, Lease, Outcome, ProxySpec, Released, Request};
+use remora_core::{Config, Grant, Permit, ProxySpec, Released, Request};
 use serde::{Deserialize, Serialize};
 use thiserror::Error as ThisError;
 use uuid::Uuid;
@@ -20,6 +20,7 @@ use crate::clock::ManualClock;
 use crate::error::Error;
 use crate::instance::Instance;
 use crate::plugin::Plugin;
+use crate::settlement::Settlement;
 use crate::storage::MemoryProxyStore;
 
 pub use native::Native;
@@ -34,7 +35,7 @@ struct Header {
     seed: u64,
 }
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A call into a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,9 +63,20 @@ pub enum Event {
         /// How long the client wants its session to last.
         #[serde(default)]
         ttl_ms: Option<u64>,
+        /// Whether the request can be sent again.
+        is_repeatable: bool,
     },
-    /// `egress.release`
-    Release(Lease, Outcome),
+    /// `egress.fallbacks`
+    Fallbacks {
+        /// The lease that has others.
+        lease: Permit,
+        /// The request's `acquire`.
+        of: Box<Event>,
+        /// How many at most.
+        limit: u32,
+    },
+    /// `egress.settle` and `egress.release`
+    Settle(Box<Settlement>),
     /// `sessions.unbind`
     Unbind(String),
     /// `sessions.purge-expired`
@@ -79,7 +91,40 @@ impl Event {
             tags: request.tags.iter().map(|tag| (*tag).to_owned()).collect(),
             tried: request.tried.to_vec(),
             ttl_ms: request.ttl_ms,
+            is_repeatable: request.is_repeatable,
         }
+    }
+
+    pub(crate) fn fallbacks(lease: &Permit, request: &Request<'_>, limit: u32) -> Self {
+        Self::Fallbacks {
+            lease: *lease,
+            of: Box::new(Self::acquire(request)),
+            limit,
+        }
+    }
+
+    /// Calls `f` with the request of an acquire; `None` for every other event.
+    pub(crate) fn with_request<T>(&self, f: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
+        let Self::Acquire {
+            target,
+            session,
+            tags,
+            tried,
+            ttl_ms,
+            is_repeatable,
+        } = self
+        else {
+            return None;
+        };
+        let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+        Some(f(&Request {
+            target,
+            session: session.as_deref(),
+            tags: &tags,
+            tried,
+            ttl_ms: *ttl_ms,
+            is_repeatable: *is_repeatable,
+        }))
     }
 }
 
@@ -96,8 +141,10 @@ pub enum Decision {
     Count(u32),
     /// A lease.
     Granted(Grant),
-    /// What the release did.
+    /// What the settlement did.
     Released(Released),
+    /// Leases on other exits.
+    Fallbacks(Vec<Permit>),
     /// No, and why.
     Refused(String),
 }
@@ -105,6 +152,12 @@ pub enum Decision {
 impl From<Released> for Decision {
     fn from(released: Released) -> Self {
         Self::Released(released)
+    }
+}
+
+impl From<Vec<Permit>> for Decision {
+    fn from(fallbacks: Vec<Permit>) -> Self {
+        Self::Fallbacks(fallbacks)
     }
 }
 
@@ -194,23 +247,13 @@ fn run(instance: &mut Instance, event: &Event) -> Decision {
         Event::AddProxies(specs) => answer(instance.add_proxies(specs)),
         Event::RemoveProxy(id) => answer(instance.remove_proxy(*id)),
         Event::SetHealth(id, healthy) => answer(instance.set_health(*id, *healthy)),
-        Event::Acquire {
-            target,
-            session,
-            tags,
-            tried,
-            ttl_ms,
-        } => {
-            let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
-            answer(instance.acquire(&Request {
-                target,
-                session: session.as_deref(),
-                tags: &tags,
-                tried,
-                ttl_ms: *ttl_ms,
-            }))
-        }
-        Event::Release(lease, outcome) => answer(instance.release(lease, *outcome)),
+        Event::Acquire { .. } => event
+            .with_request(|request| answer(instance.acquire(request)))
+            .unwrap_or(Decision::Done),
+        Event::Fallbacks { lease, of, limit } => of
+            .with_request(|request| answer(instance.fallbacks(lease, request, *limit)))
+            .unwrap_or(Decision::Done),
+        Event::Settle(settlement) => answer(instance.settle(settlement)),
         Event::Unbind(key) => answer(instance.unbind(key)),
         Event::PurgeExpired(limit) => answer(instance.purge_expired(*limit)),
     }

@@ -116,6 +116,7 @@ async fn record(steps: &[Step], rotation: Rotation, on_bad: OnBad) -> Vec<u8> {
                     tags: if *tagged { &["de"] } else { &[] },
                     tried: &[],
                     ttl_ms: *ttl_ms,
+                    is_repeatable: true,
                 };
                 handles.extend(mgr.acquire(&request).await);
             }

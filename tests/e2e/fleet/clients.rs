@@ -160,11 +160,13 @@ pub fn unexplained(mut seen: Vec<Seen>, told: &[Vec<Request>], exits: &[String])
     let mut missing = Vec::new();
     for seen in &seen {
         let fits = |request: &Request| {
-            let grant = request.grant.as_ref();
+            let grant = request.grant.iter().map(|grant| (grant.at, grant.proxy));
+            let fallbacks = request.fallbacks.iter().map(|f| (f.at, f.proxy));
+            // The last attempt is the one that is answered.
+            let last = grant.chain(fallbacks).last();
             request.key == seen.key
-                && grant.is_some_and(|grant| {
-                    exits[grant.proxy as usize] == seen.exit
-                        && (seen.from..=seen.to).contains(&grant.at)
+                && last.is_some_and(|(at, proxy)| {
+                    exits[proxy as usize] == seen.exit && (seen.from..=seen.to).contains(&at)
                 })
         };
         let told = told[seen.gateway].iter().zip(&mut used[seen.gateway]);
@@ -194,6 +196,7 @@ fn an_answer_that_no_gateway_explains_is_found() {
         }),
         refused: false,
         release: None,
+        fallbacks: Vec::new(),
     };
     let seen = |key: &str, from, exit: &str| Seen {
         gateway: 0,

@@ -3,8 +3,8 @@
 //! its own key.
 
 use remora_core::{
-    AcquireError, Cell, Config, Engine, Lease, Mode, OnBad, Outcome, Permit, ProxyId, ProxySpec,
-    Request, Scope, Sticky, Storage, StrategyKind, Table,
+    AcquireError, Attempt, AttributionPolicy, Cell, Config, Engine, Lease, Mode, OnBad, Outcome,
+    Permit, ProxyId, ProxySpec, Request, Scope, Sticky, Storage, StrategyKind, Table,
 };
 use remora_host::storage::MemoryProxyStore;
 
@@ -24,10 +24,12 @@ pub(crate) const TARGET: Target = Target {
 
 const TARGETS: [&str; 4] = ["shop.example", "news.example:443", "x", "api.example"];
 const SESSIONS: [Option<&str>; 3] = [None, Some("s"), Some("")];
-const OUTCOMES: [Outcome; 4] = [
+const OUTCOMES: [Outcome; 6] = [
     Outcome::Success,
     Outcome::Failure,
     Outcome::Blocked,
+    Outcome::Ambiguous,
+    Outcome::TimedOut,
     Outcome::Cancelled,
 ];
 const STRATEGIES: [StrategyKind; 4] = [
@@ -64,7 +66,10 @@ fn run(data: &[u8]) {
     while let Some(step) = world.bytes.byte() {
         match step % 8 {
             0 | 1 => world.acquire(),
-            2 => world.release(),
+            2 => match world.bytes.one_of(&[true, false]) {
+                true => world.release(),
+                false => world.settle(),
+            },
             3 => world.forge(),
             4 => world.tamper(),
             5 => world.now = world.now.saturating_add(world.bytes.number()),
@@ -91,6 +96,12 @@ impl World<'_> {
             max_sessions: bytes.number(),
             lease_timeout_ms: bytes.number(),
             avoid_blocked_for_ms: bytes.number(),
+            attribution: AttributionPolicy {
+                doubt_for_ms: bytes.number(),
+                max_doubts: bytes.number().max(1),
+                strike_gap_ms: bytes.number(),
+                min_available_percent: (bytes.number() % 101) as u32,
+            },
             ..default
         }
     }
@@ -103,6 +114,7 @@ impl World<'_> {
             tags: self.bytes.one_of(&[&[][..], &["even"]]),
             tried: &tried[..usize::from(self.bytes.one_of(&[false, true]))],
             ttl_ms: Some(self.bytes.number()).filter(|ttl| *ttl > 3),
+            is_repeatable: self.bytes.one_of(&[true, false]),
         };
         match self.engine.acquire(self.now, &request) {
             Ok(grant) => {
@@ -123,42 +135,86 @@ impl World<'_> {
 
     fn release(&mut self) {
         let outcome = self.bytes.one_of(&OUTCOMES);
+        let target = self.bytes.one_of(&TARGETS);
         if let Some(lease) = self.leases.pop() {
             // What comes of it is the store's affair.
-            self.engine.release(self.now, &lease, outcome).ok();
+            let (permit, key) = (&lease.permit, &*lease.key);
+            let released = self.engine.release(self.now, permit, key, target, outcome);
+            released.ok();
         }
+    }
+
+    /// The attempts of a request through the exits of its lease and of its fallbacks. The lease stays out.
+    fn settle(&mut self) {
+        let Some(lease) = self.leases.last().cloned() else {
+            return;
+        };
+        let bytes = &mut self.bytes;
+        let request = Request {
+            target: bytes.one_of(&TARGETS),
+            ..Request::default()
+        };
+        let limit = usize::from(bytes.byte().unwrap_or(0) % 4);
+        let others = self
+            .engine
+            .fallbacks(self.now, &request, &lease.key, &lease.permit, limit)
+            .unwrap_or_default();
+        assert!(others.len() <= limit);
+        assert!(
+            others
+                .iter()
+                .all(|permit| permit.proxy != lease.proxy && !permit.probe)
+        );
+        let permits = std::iter::once(lease.permit).chain(others);
+        let attempts: Vec<Attempt> = permits
+            .map(|permit| Attempt {
+                permit,
+                outcome: self.bytes.one_of(&OUTCOMES),
+            })
+            .collect();
+        let target = request.target;
+        let settled = self.engine.settle(self.now, &attempts, &lease.key, target);
+        settled.ok();
     }
 
     /// A lease that was never given.
     fn forge(&mut self) {
         let bytes = &mut self.bytes;
-        let lease = Lease {
-            key: bytes
-                .one_of(&["", "shop.example", "\n", "shop.example#s", "x"])
-                .to_owned(),
-            permit: Permit {
-                proxy: id(u128::from(bytes.byte().unwrap_or(0)) % (2 * POOL)),
-                generation: bytes.number(),
-                era: bytes.number() as u32,
-                probe: bytes.one_of(&[false, true]),
-                acquired_at: bytes.number(),
-                deadline: bytes.number(),
-            },
+        let key = bytes.one_of(&["", "shop.example", "\n", "shop.example#s", "#s", "x"]);
+        let target = bytes.one_of(&["", "shop.example", "news.example:443", ":", "\n"]);
+        let permit = Permit {
+            proxy: id(u128::from(bytes.byte().unwrap_or(0)) % (2 * POOL)),
+            generation: bytes.number(),
+            era: bytes.number() as u32,
+            probe: bytes.one_of(&[false, true]),
+            acquired_at: bytes.number(),
+            deadline: bytes.number(),
+            is_doubted: bytes.one_of(&[false, true]),
         };
+        let attempts: Vec<Attempt> = (0..bytes.byte().unwrap_or(0) % 4)
+            .map(|_| Attempt {
+                permit,
+                outcome: bytes.one_of(&OUTCOMES),
+            })
+            .collect();
         let outcome = bytes.one_of(&OUTCOMES);
-        self.engine.release(self.now, &lease, outcome).ok();
+        self.engine.holds(self.now, &permit, key).ok();
+        self.engine.settle(self.now, &attempts, key, target).ok();
+        let released = self.engine.release(self.now, &permit, key, target, outcome);
+        released.ok();
     }
 
     /// A cell of anybody's, where the engine keeps its own.
     fn tamper(&mut self) {
         let bytes = &mut self.bytes;
         let proxy = id(u128::from(bytes.byte().unwrap_or(0)) % POOL).to_string();
-        let (table, key) = match bytes.byte().unwrap_or(0) % 6 {
+        let (table, key) = match bytes.byte().unwrap_or(0) % 7 {
             0 => (Table::Sessions, "shop.example".to_owned()),
             1 => (Table::Sessions, "x".to_owned()),
             2 => (Table::Breakers, proxy),
-            3 => (Table::Blocks, format!("{proxy}/shop.example")),
+            3 => (Table::Blocks, format!("{proxy}/0/shop.example")),
             4 => (Table::InFlight, proxy),
+            5 => (Table::Doubts, "0/shop.example".to_owned()),
             _ => (Table::Cursor, "cursor".to_owned()),
         };
         let seen = self.store.load(table, &key).unwrap();
@@ -190,6 +246,9 @@ impl World<'_> {
         engine.list_sessions(now, None, limit).ok();
         engine.purge_expired(now, limit).ok();
         engine.lookup(now, "shop.example").ok();
+        if let Some(lease) = self.leases.last() {
+            engine.holds(now, &lease.permit, &lease.key).ok();
+        }
     }
 
     fn manage(&mut self) {

@@ -41,7 +41,13 @@ fn run(data: &[u8]) {
         let now = 1_750_000_000_000;
         let granted = engine.acquire(now, &request).unwrap();
         engine
-            .release(now + 1, &granted.lease, remora_core::Outcome::Failure)
+            .release(
+                now + 1,
+                &granted.lease.permit,
+                &granted.lease.key,
+                "a.example",
+                remora_core::Outcome::Failure,
+            )
             .unwrap();
     }
 }

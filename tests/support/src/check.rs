@@ -110,17 +110,33 @@ pub fn check(settings: Settings, requests: &[Request]) -> (Checked, Vec<Broken>)
 /// When the breaker of each proxy may have changed in a way that ends sessions: from when to when.
 fn eras(granted: &[(&Request, &Grant)]) -> HashMap<u64, Vec<(u64, u64)>> {
     let mut eras: HashMap<u64, Vec<(u64, u64)>> = HashMap::new();
+    let mut note = |proxy, from, to| eras.entry(proxy).or_default().push((from, to));
     for (request, grant) in granted {
-        let mut note = |from, to| eras.entry(grant.proxy).or_default().push((from, to));
         if grant.probe {
-            note(request.asked, grant.at);
+            note(grant.proxy, request.asked, grant.at);
         }
-        match request.release.as_ref().map(|r| (r.said, r.bad, r.heard)) {
-            Some((said, _, Some(heard))) if heard.change != Change::None => note(said, heard.at),
-            Some((said, true, None)) => note(said, u64::MAX),
+        let Some(release) = &request.release else {
             // A probe that nobody takes back loses its place.
-            None if grant.probe => note(grant.at, u64::MAX),
-            _ => {}
+            if grant.probe {
+                note(grant.proxy, grant.at, u64::MAX);
+            }
+            continue;
+        };
+        match &release.heard {
+            Some(heard) => {
+                let own = (grant.proxy, heard.change);
+                let changes = [own].into_iter().chain(heard.others.iter().copied());
+                for (proxy, _) in changes.filter(|(_, change)| *change != Change::None) {
+                    note(proxy, release.said, heard.at);
+                }
+            }
+            None => {
+                let own = (grant.proxy, release.bad);
+                let fallbacks = request.fallbacks.iter().map(|f| (f.proxy, f.bad));
+                for (proxy, _) in [own].into_iter().chain(fallbacks).filter(|(_, bad)| *bad) {
+                    note(proxy, release.said, u64::MAX);
+                }
+            }
         }
     }
     eras
@@ -180,7 +196,7 @@ impl<'a> History<'a> {
             let mut ended: HashMap<u64, u64> = HashMap::new();
             for (request, grant) in &all {
                 if let Some(release) = request.release.as_ref().filter(|release| release.bad) {
-                    let none = release.heard.is_some_and(|heard| !heard.ended);
+                    let none = release.heard.as_ref().is_some_and(|heard| !heard.ended);
                     let end = ended.entry(grant.generation).or_insert(u64::MAX);
                     // One that ended nothing found it ended: somebody else's excuse.
                     *end = if none { *end } else { release.said.min(*end) };
@@ -245,9 +261,10 @@ impl<'a> History<'a> {
 
     /// Rule 5: a generation is ended once at most, and nobody gets it after that.
     fn ended_once(&mut self) {
-        let mut ends: HashMap<(&str, u64), Vec<Heard>> = HashMap::new();
+        let mut ends: HashMap<(&str, u64), Vec<&Heard>> = HashMap::new();
         for (request, grant) in &self.granted {
-            let heard = request.release.as_ref().and_then(|release| release.heard);
+            let release = request.release.as_ref();
+            let heard = release.and_then(|release| release.heard.as_ref());
             if let Some(heard) = heard.filter(|heard| heard.ended) {
                 let all = ends.entry((&request.key, grant.generation)).or_default();
                 all.push(heard);
@@ -304,11 +321,19 @@ impl<'a> History<'a> {
             let Some(release) = &request.release else {
                 continue;
             };
-            match release.heard.map(|heard| heard.change) {
-                Some(Change::Opened) => openings.extend(release.heard.map(|h| (grant.proxy, h.at))),
-                Some(Change::Closed) => closings.push((grant.proxy, release.said)),
-                None if grant.probe && !release.bad => closings.push((grant.proxy, release.said)),
-                _ => {}
+            let Some(heard) = &release.heard else {
+                if grant.probe && !release.bad {
+                    closings.push((grant.proxy, release.said));
+                }
+                continue;
+            };
+            let own = (grant.proxy, heard.change);
+            for (proxy, change) in [own].into_iter().chain(heard.others.iter().copied()) {
+                match change {
+                    Change::Opened => openings.push((proxy, heard.at)),
+                    Change::Closed => closings.push((proxy, release.said)),
+                    Change::None | Change::Returned => {}
+                }
             }
         }
         openings.sort_by_key(|(_, at)| *at);

@@ -62,6 +62,16 @@ pub struct Request {
     /// Refused by a decision; `false` without a grant: nobody knows.
     pub refused: bool,
     pub release: Option<Release>,
+    /// The exits that it was sent through after that of its grant.
+    pub fallbacks: Vec<Fallback>,
+}
+
+/// An attempt through another exit than that of the session.
+#[derive(Clone, Debug)]
+pub struct Fallback {
+    pub at: u64,
+    pub proxy: u64,
+    pub bad: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -82,11 +92,13 @@ pub struct Release {
     pub heard: Option<Heard>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Heard {
     pub at: u64,
     pub ended: bool,
     pub change: Change,
+    /// Breakers of other proxies that changed with it.
+    pub others: Vec<(u64, Change)>,
 }
 
 /// The requests of one run of a member.
@@ -104,6 +116,7 @@ pub fn requests(lines: &[Line]) -> Vec<Request> {
                     grant: None,
                     refused: false,
                     release: None,
+                    fallbacks: Vec::new(),
                 });
             }
             Line::Granted {
@@ -140,7 +153,12 @@ pub fn requests(lines: &[Line]) -> Vec<Request> {
                 change,
             } => {
                 let release = requests[place(id)].release.as_mut().unwrap();
-                release.heard = Some(Heard { at, ended, change });
+                release.heard = Some(Heard {
+                    at,
+                    ended,
+                    change,
+                    others: Vec::new(),
+                });
             }
         }
     }

@@ -1,10 +1,10 @@
-//! Acquire: rules 2, 3 and 4.
+//! Acquire: rules 2, 3, 4, 6 and 9.
 
 use alloc::string::String;
 
 use super::pick::Choice;
 use super::{Decided, Engine, Grant, Lease, Permit, Request, Span};
-use crate::breaker::Pass;
+use crate::breaker::AdmissionToken;
 use crate::end::End;
 use crate::error::{AcquireError, KeyError};
 use crate::gate;
@@ -148,52 +148,61 @@ impl<S: Storage> Engine<S> {
         // Rule 3: whoever finds the key changed under its own bind has lost the race and adopts.
         let mut raced = false;
         for _ in 0..ATTEMPTS {
-            let (previous, reason) = match self.standing(now, key, &seen, guessed.take(), policy)? {
-                Standing::Live(session, proxy) => {
-                    match self.touch(now, key, &seen, &session, policy)? {
-                        Some(current) => seen = current,
-                        None => {
-                            let reason = if raced { Reason::Adopted } else { Reason::Hit };
-                            return Ok(self.follow(now, &session, proxy, reason));
+            let (previous, reason) =
+                match self.standing(now, key, &seen, guessed.take(), policy, request)? {
+                    Standing::Live(session, proxy) => {
+                        match self.touch(now, key, &seen, &session, policy)? {
+                            Some(current) => seen = current,
+                            None => {
+                                let reason = if raced { Reason::Adopted } else { Reason::Hit };
+                                return Ok(self.follow(now, &session, proxy, reason));
+                            }
                         }
+                        continue;
                     }
-                    continue;
-                }
-                Standing::Awaiting(session, proxy, breaker) => {
-                    let probed =
-                        self.probe_again(now, key, &seen, &session, policy, (proxy, breaker));
-                    match probed? {
-                        Ok(decided) => return Ok(decided),
-                        Err(current) => seen = current,
+                    Standing::Awaiting(session, proxy, breaker) => {
+                        let probed =
+                            self.probe_again(now, key, &seen, &session, policy, (proxy, breaker));
+                        match probed? {
+                            Ok(decided) => return Ok(decided),
+                            Err(current) => seen = current,
+                        }
+                        continue;
                     }
-                    continue;
-                }
-                Standing::Ended(session, end) if policy.on_bad == OnBad::Strict && end.is_bad() => {
-                    return Err(AcquireError::SessionLost {
-                        end,
-                        // Its idle time goes on; a release that ended it has set it to the expiry.
-                        retry_after_ms: session.idle_at.saturating_sub(now),
-                    });
-                }
-                Standing::Ended(session, end) => (Some((session.proxy, end)), Reason::Rebound(end)),
-                Standing::Vacant => (None, Reason::Bound),
-            };
+                    Standing::Ended(session, end)
+                        if policy.on_bad == OnBad::Strict && end.is_bad() =>
+                    {
+                        return Err(AcquireError::SessionLost {
+                            end,
+                            // Its idle time goes on; a release that ended it has set it to the expiry.
+                            retry_after_ms: session.idle_at.saturating_sub(now),
+                        });
+                    }
+                    Standing::Ended(session, end) => {
+                        (Some((session.proxy, end)), Reason::Rebound(end))
+                    }
+                    Standing::Vacant => (None, Reason::Bound),
+                };
             let choice = self.choose(now, key, previous, request)?;
             let proxy = self.pool.get(choice.proxy).id;
-            let session = Session::new(proxy, choice.ticket, choice.pass.era, now, policy);
+            let session = Session {
+                // The key may have entries under other ports, too.
+                is_doubted: choice.is_doubted || seen.session.is_some_and(|s| s.is_doubted),
+                ..Session::new(proxy, choice.ticket, choice.token.era, now, policy)
+            };
             let bound = table::with_room(&self.storage, now, || {
                 table::replace(&self.storage, key, &seen, &session)
             });
-            match self.or_give_back(now, choice.proxy, choice.pass, bound)? {
+            match self.or_give_back(now, choice.proxy, choice.token, bound)? {
                 None => {
                     let max = self.config.max_sessions;
                     let made = table::make_room(&self.storage, Table::Sessions, key, now, max);
-                    self.or_give_back(now, choice.proxy, choice.pass, made)?;
+                    self.or_give_back(now, choice.proxy, choice.token, made)?;
                     self.hints.note(key, choice.proxy);
                     return Ok(self.grant(now, &choice, Some(&session), reason));
                 }
                 Some(current) => {
-                    self.give_back(now, choice.proxy, choice.pass)?;
+                    self.give_back(now, choice.proxy, choice.token)?;
                     seen = current;
                     raced = true;
                 }
@@ -222,6 +231,7 @@ impl<S: Storage> Engine<S> {
         seen: &Seen,
         guessed: Option<Guessed>,
         policy: &Sticky,
+        request: &Request<'_>,
     ) -> Result<Standing, StorageError> {
         let Some(session) = seen.session else {
             return Ok(Standing::Vacant);
@@ -242,7 +252,9 @@ impl<S: Storage> Engine<S> {
         };
         Ok(if breaker.breaker.keeps(session.era, now) {
             Standing::Live(session, proxy)
-        } else if breaker.breaker.awaits(session.era) {
+        } else if breaker.breaker.is_resumable(session.era)
+            && self.may_probe(now, key, request, &breaker.breaker)?
+        {
             Standing::Awaiting(session, proxy, breaker)
         } else {
             Standing::Ended(session, End::Open)
@@ -262,24 +274,25 @@ impl<S: Storage> Engine<S> {
     ) -> Result<Result<Decided, Seen>, StorageError> {
         let id = &self.pool.get(proxy).key;
         let policy_of_breakers = &self.config.breaker;
-        let Some(pass) = gate::take_probe(&self.storage, id, &breaker, now, policy_of_breakers)?
+        let Some(token) = gate::take_probe(&self.storage, id, &breaker, now, policy_of_breakers)?
         else {
             return table::load(&self.storage, key).map(Err);
         };
         let choice = Choice {
             proxy,
             ticket: session.generation,
-            pass,
+            token,
+            is_doubted: session.is_doubted,
         };
         let probing = Session {
-            era: pass.era,
+            era: token.era,
             ..session.used(now, policy)
         };
         let bound = table::replace(&self.storage, key, seen, &probing);
-        match self.or_give_back(now, proxy, pass, bound)? {
+        match self.or_give_back(now, proxy, token, bound)? {
             None => Ok(Ok(self.grant(now, &choice, Some(session), Reason::Hit))),
             Some(current) => {
-                self.give_back(now, proxy, pass)?;
+                self.give_back(now, proxy, token)?;
                 Ok(Err(current))
             }
         }
@@ -317,7 +330,7 @@ impl<S: Storage> Engine<S> {
             let begun = table::with_room(&self.storage, now, || {
                 in_flight::begin(&self.storage, &self.pool.get(i).key, now, window)
             });
-            self.or_give_back(now, i, granted.permit.pass(), begun)?;
+            self.or_give_back(now, i, granted.permit.token(), begun)?;
         }
         Ok(granted)
     }
@@ -327,11 +340,11 @@ impl<S: Storage> Engine<S> {
         let choice = Choice {
             proxy,
             ticket: session.generation,
-            pass: Pass {
+            token: AdmissionToken {
                 era: session.era,
                 probe: false,
-                since: now,
             },
+            is_doubted: session.is_doubted,
         };
         self.grant(now, &choice, Some(session), reason)
     }
@@ -343,7 +356,7 @@ impl<S: Storage> Engine<S> {
         session: Option<&Session>,
         reason: Reason,
     ) -> Decided {
-        let patience = if choice.pass.probe {
+        let patience = if choice.token.probe {
             self.config.breaker.half_open_after_ms
         } else {
             self.config.lease_timeout_ms
@@ -352,10 +365,11 @@ impl<S: Storage> Engine<S> {
             permit: Permit {
                 proxy: self.pool.get(choice.proxy).id,
                 generation: session.map_or(0, |session| session.generation),
-                era: choice.pass.era,
-                probe: choice.pass.probe,
+                era: choice.token.era,
+                probe: choice.token.probe,
                 acquired_at: now,
                 deadline: now.saturating_add(patience),
+                is_doubted: choice.is_doubted,
             },
             reason,
             session: session.map(|session| Span {

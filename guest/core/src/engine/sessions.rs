@@ -1,12 +1,12 @@
 //! The session table, usable on its own (the reference's `SessionMap`).
 
-use super::Engine;
+use super::{Engine, Permit};
 use crate::draw::Draw;
 use crate::error::Error;
 use crate::gate;
-use crate::key::SessionKey;
+use crate::key::{self, SessionKey};
 use crate::policy::{MAX_TTL_MS, Mode, Sticky};
-use crate::pool::ProxyId;
+use crate::pool::{ProxyId, Wanted};
 use crate::session::Session;
 use crate::storage::{Storage, StorageError, Table};
 use crate::table::{self, SessionPage};
@@ -58,6 +58,31 @@ impl<S: Storage> Engine<S> {
         let seen = table::load(&self.storage, key.as_str())?;
         let live = seen.session.filter(|s| s.end(now, None).is_none());
         Ok(live.map(|session| session.proxy))
+    }
+
+    /// Whether the session of a lease is still its key's (rule 4, *an end is an end*): what a connection that was opened under
+    /// it asks before it serves on. A lease without a session holds as long as its proxy is in the pool and switched on.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`] when the storage fails.
+    pub fn holds(&self, now: u64, permit: &Permit, key: &str) -> Result<bool, StorageError> {
+        let in_pool = self.pool.find(&permit.proxy);
+        let Some(proxy) = in_pool.filter(|i| self.pool.serves(*i, &Wanted::Any)) else {
+            return Ok(false);
+        };
+        if permit.generation == 0 || !key::is_well_formed(key) {
+            return Ok(true);
+        }
+        let Some(session) = table::load(&self.storage, key)?.session else {
+            return Ok(false);
+        };
+        // The last of `max_requests` is a request of the session, however long it takes.
+        if session.generation != permit.generation || session.end(now, None).is_some() {
+            return Ok(false);
+        }
+        let breaker = gate::look(&self.storage, &self.pool.get(proxy).key)?.breaker;
+        Ok(breaker.keeps(session.era, now) || breaker.is_resumable(session.era))
     }
 
     /// Ends a key's session at once. Answers whether it had one.

@@ -56,7 +56,7 @@ impl<S: Storage> Engine<S> {
                     .admission(now)
                 {
                     Admission::Refused { .. } => stats.open += 1,
-                    Admission::Closed | Admission::ProbeDue => stats.healthy += 1,
+                    Admission::Closed | Admission::ProbeDue { .. } => stats.healthy += 1,
                 }
             }
         }

@@ -46,17 +46,55 @@ pub(crate) fn pick<S: Storage>(
     }
 }
 
-/// Which proxies a pick leaves aside while another one is admitted.
+/// Which proxies a pick excludes while another one is admitted.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Avoid<'a> {
+pub(crate) struct Exclusions<'a> {
     /// The proxy of the session that ended.
     pub(crate) previous: Option<ProxyId>,
     /// The proxies that the request has tried already.
     pub(crate) tried: &'a [ProxyId],
     /// The proxies that a plugin would rather not have.
     pub(crate) aside: &'a [ProxyId],
-    /// The session key whose target may have blocked some.
-    pub(crate) blocked_for: Option<&'a str>,
+    /// The place of the target, which may have blocked some.
+    pub(crate) blocked_at: Option<&'a str>,
+}
+
+impl Exclusions<'_> {
+    /// Drops the weakest reason that is left. A proxy that the request has tried already comes last: the others might still
+    /// serve it.
+    pub(crate) fn relax(&mut self, came_to_its_end: bool) {
+        if !self.aside.is_empty() {
+            self.aside = &[];
+        } else if came_to_its_end && self.previous.take().is_some() {
+            // It has done nothing wrong.
+        } else if self.previous.is_some() || self.blocked_at.is_some() {
+            (self.previous, self.blocked_at) = (None, None);
+        } else {
+            self.tried = &[];
+        }
+    }
+}
+
+/// Which breakers that want a probe get one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Probes {
+    /// None.
+    Never,
+    /// Every one that is due.
+    Due,
+    /// Only one that has been due for so long, in milliseconds.
+    Overdue(u64),
+}
+
+impl Probes {
+    /// From when on a breaker that is open until then gets a probe of this request.
+    pub(crate) fn from(self, until: u64) -> Option<u64> {
+        match self {
+            Self::Never => None,
+            Self::Due => Some(until),
+            Self::Overdue(by) => Some(until.saturating_add(by)),
+        }
+    }
 }
 
 /// What a strategy sees of the world.
@@ -65,11 +103,10 @@ pub(crate) struct Field<'a, S> {
     pub(crate) pool: &'a Pool,
     pub(crate) draw: &'a Draw,
     pub(crate) wanted: &'a Wanted,
-    pub(crate) avoid: Avoid<'a>,
+    pub(crate) avoid: Exclusions<'a>,
     pub(crate) now: u64,
     pub(crate) window_ms: u64,
-    /// Whether a proxy whose breaker wants a probe may be taken.
-    pub(crate) probes: bool,
+    pub(crate) probes: Probes,
     /// The breaker of the proxy admitted last.
     pub(crate) admitted: Option<Seen>,
     /// The first moment at which one of the proxies refused by their breaker admits a probe.
@@ -107,15 +144,19 @@ impl<S: Storage> Field<'_, S> {
         let proxy = &self.pool.get(i).key;
         let seen = gate::look(self.storage, proxy)?;
         match seen.breaker.admission(self.now) {
-            Admission::Refused { until } => {
-                self.earliest = Some(self.earliest.map_or(until, |e| e.min(until)));
-                return Ok(false);
+            Admission::Closed => {}
+            Admission::Refused { until } | Admission::ProbeDue { since: until } => {
+                let Some(from) = self.probes.from(until) else {
+                    return Ok(false);
+                };
+                if self.now < from {
+                    self.earliest = Some(self.earliest.map_or(from, |e| e.min(from)));
+                    return Ok(false);
+                }
             }
-            Admission::ProbeDue if !self.probes => return Ok(false),
-            Admission::Closed | Admission::ProbeDue => {}
         }
-        if let Some(session) = self.avoid.blocked_for
-            && avoid::is_blocked(self.storage, proxy, session, self.now)?
+        if let Some(place) = self.avoid.blocked_at
+            && avoid::is_blocked(self.storage, proxy, place, self.now)?
         {
             self.left_aside = true;
             return Ok(false);

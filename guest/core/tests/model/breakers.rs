@@ -1,6 +1,6 @@
-//! Rule 7, plainly.
+//! Rule 7 and the strikes of rule 13, plainly.
 
-use remora_core::{BreakerChange, BreakerPolicy, Outcome};
+use remora_core::{BreakerChange, BreakerPolicy};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gate {
@@ -23,13 +23,39 @@ impl Gate {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+/// The ambiguous ends that an exit has counted since it last served a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Row {
+    /// Each target once. `TARGETS` has no more sites than a row remembers.
+    pub(crate) sites: Vec<String>,
+    counted_at: u64,
+    witnessed: bool,
+}
+
+impl Row {
+    pub(crate) fn strike(&mut self, now: u64, site: String, worse: bool, gap_ms: u64) {
+        let apart = self.sites.is_empty() || now - self.counted_at >= gap_ms;
+        if apart && !self.sites.contains(&site) {
+            self.sites.push(site);
+            self.counted_at = now;
+        }
+        if worse {
+            self.witness();
+        }
+    }
+
+    /// A witness of nothing is none.
+    pub(crate) fn witness(&mut self) {
+        self.witnessed = !self.sites.is_empty();
+    }
+}
+
+#[derive(Clone, Debug)]
 pub(crate) struct Breaker {
     pub(crate) gate: Gate,
     /// How often in a row it has opened.
     openings: u32,
-    /// When it last counted a failure.
-    failed_at: u64,
+    pub(crate) row: Row,
 }
 
 impl Default for Breaker {
@@ -37,7 +63,7 @@ impl Default for Breaker {
         Self {
             gate: Gate::closed(),
             openings: 0,
-            failed_at: 0,
+            row: Row::default(),
         }
     }
 }
@@ -54,11 +80,10 @@ impl Breaker {
         }
     }
 
-    /// For how long it refuses everybody; `None`: it admits somebody now.
-    pub(crate) fn refuses(&self, now: u64) -> Option<u64> {
-        self.until()
-            .filter(|until| now < *until)
-            .map(|until| until - now)
+    /// Whether its row opens it, if enough others stay closed.
+    pub(crate) fn has_enough_strikes(&self, policy: &BreakerPolicy) -> bool {
+        let enough = self.row.sites.len() >= policy.open_threshold as usize;
+        self.is_closed() && self.row.witnessed && enough
     }
 
     /// Whether a session that was bound since it last opened or sent out a probe may go on: always
@@ -71,22 +96,20 @@ impl Breaker {
         }
     }
 
-    /// A verdict that is not stale.
+    /// A verdict that is not stale, of a request that is its probe or not.
     pub(crate) fn verdict(
         &mut self,
         now: u64,
-        (probe, since): (bool, u64),
-        outcome: Outcome,
+        probe: bool,
+        verdict: Verdict,
         policy: &BreakerPolicy,
     ) -> BreakerChange {
-        match (self.gate, outcome) {
-            // Only a request that began after the last failure says that the proxy has recovered.
-            (Gate::Closed { .. }, Outcome::Success) if since >= self.failed_at => {
-                self.gate = Gate::closed();
+        match (self.gate, verdict) {
+            (Gate::Closed { .. }, Verdict::Serves) => {
+                *self = Self::default();
                 BreakerChange::None
             }
-            (Gate::Closed { failures }, Outcome::Failure) => {
-                self.failed_at = now;
+            (Gate::Closed { failures }, Verdict::Fails) => {
                 if failures + 1 < policy.open_threshold {
                     self.gate = Gate::Closed {
                         failures: failures + 1,
@@ -97,15 +120,15 @@ impl Breaker {
                     BreakerChange::Opened
                 }
             }
-            (Gate::Probing { .. }, Outcome::Success) if probe => {
+            (Gate::Probing { .. }, Verdict::Serves) if probe => {
                 *self = Self::default();
                 BreakerChange::Closed
             }
-            (Gate::Probing { .. }, Outcome::Failure) if probe => {
+            (Gate::Probing { .. }, Verdict::Fails) if probe => {
                 self.open(now, policy);
                 BreakerChange::Reopened
             }
-            (Gate::Probing { .. }, Outcome::Blocked | Outcome::Cancelled) if probe => {
+            (Gate::Probing { .. }, Verdict::Neither) if probe => {
                 self.gate = Gate::Open { until: now };
                 BreakerChange::ProbeReturned
             }
@@ -113,13 +136,22 @@ impl Breaker {
         }
     }
 
-    fn open(&mut self, now: u64, policy: &BreakerPolicy) {
+    pub(crate) fn open(&mut self, now: u64, policy: &BreakerPolicy) {
         let mut wait = policy.half_open_after_ms;
         for _ in 0..self.openings {
             wait *= u64::from(policy.growth);
             wait = wait.min(policy.max_half_open_after_ms.max(policy.half_open_after_ms));
         }
         self.openings += 1;
+        self.row = Row::default();
         self.gate = Gate::Open { until: now + wait };
     }
+}
+
+/// What an attempt says about its exit, apart from strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Serves,
+    Fails,
+    Neither,
 }

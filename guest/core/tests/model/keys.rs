@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use remora_core::{Config, KeyError, Mode, Scope, Sticky};
+use remora_core::{Config, KeyError, Mode, OnBad, Scope, Sticky};
 
 use crate::steps::{Asked, SESSIONS, TAGS, TARGETS};
 
@@ -34,6 +34,33 @@ pub(crate) fn key(config: &Config, asked: &Asked) -> Result<(String, Option<Stic
         && policy.ttl_ms > 0
         && (config.scope != Scope::Session || session.is_some());
     Ok((key, sticks.then_some(policy)))
+}
+
+/// Rule 13: where the target of a request stands in the tables of doubts and blocks.
+pub(crate) fn place(config: &Config, asked: &Asked) -> Option<String> {
+    let target = &TARGETS[asked.target?];
+    let (key, _) = key(config, asked).ok()?;
+    let has_host = config.scope != Scope::Session || SESSIONS[asked.session].is_none();
+    let host = if has_host { "" } else { target.host.ok()? };
+    Some(format!("{}/{host}{key}", target.port))
+}
+
+/// Rule 13: what counts as one target for strikes.
+pub(crate) fn site(asked: &Asked) -> String {
+    let target = &TARGETS[asked.target.unwrap()];
+    let host = target.host.unwrap();
+    if cfg!(feature = "public-suffix-list") || host.contains(':') {
+        return target.site.to_owned();
+    }
+    let mut labels: Vec<&str> = host.rsplit('.').take(2).collect();
+    labels.reverse();
+    labels.join(".")
+}
+
+/// Rule 2: whether the target's sessions are strict.
+pub(crate) fn is_strict(config: &Config, asked: &Asked) -> bool {
+    let host = asked.target.and_then(|i| TARGETS[i].host.ok());
+    host.is_some_and(|host| policy(config, host).on_bad == OnBad::Strict)
 }
 
 /// Rule 2: the host's own override, else that of the longest suffix, else the general policy.

@@ -7,20 +7,25 @@
 mod support;
 
 mod breakers;
+mod doubts;
 mod keys;
 mod reached;
 mod reference;
 mod sessions;
+mod settlements;
 mod steps;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Proptest, RngSeed, TestRunner};
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
-use remora_core::{Engine, Lease, ProxyId, Request, Stats, StrategyKind, Table};
+use remora_core::{
+    Attempt, Engine, Outcome, ProxyId, Released, Request, Stats, StrategyKind, Table,
+};
 
 use breakers::Gate;
 use reached::Reached;
-use reference::{Expected, Reference};
+use reference::{Expected, Held, Reference};
+use settlements::Settled;
 use steps::{Asked, SESSIONS, Setup, Step, TAGS, TARGETS, Who, id};
 use support::Shared;
 
@@ -37,11 +42,26 @@ impl ReferenceStateMachine for Happenings {
     }
 
     fn transitions(setup: &Setup) -> BoxedStrategy<Step> {
-        steps::step(setup.instances).boxed()
+        steps::step(setup.instances, setup.targets).boxed()
     }
 
     fn apply(setup: Setup, _: &Step) -> Setup {
         setup
+    }
+}
+
+fn target(asked: &Asked) -> &'static str {
+    asked.target.map_or("", |i| TARGETS[i].spelling)
+}
+
+fn request<'a>(asked: &Asked, tried: &'a [ProxyId]) -> Request<'a> {
+    Request {
+        target: target(asked),
+        session: SESSIONS[asked.session],
+        tags: TAGS[asked.tags],
+        tried,
+        ttl_ms: asked.ttl_ms,
+        is_repeatable: asked.repeatable,
     }
 }
 
@@ -56,13 +76,7 @@ impl Fleet {
     fn acquire(&mut self, asked: &Asked) {
         let expected = self.reference.expect(asked);
         let tried: Vec<ProxyId> = asked.tried.iter().copied().map(id).collect();
-        let request = Request {
-            target: asked.target.map_or("", |i| TARGETS[i].spelling),
-            session: SESSIONS[asked.session],
-            tags: TAGS[asked.tags],
-            tried: &tried,
-            ttl_ms: asked.ttl_ms,
-        };
+        let request = request(asked, &tried);
         let engine = &mut self.engines[asked.instance];
         let answer = match asked.target {
             Some(_) => engine.acquire(self.reference.now, &request),
@@ -75,25 +89,118 @@ impl Fleet {
         }
     }
 
-    fn release(
+    /// One of the leases that `may` be chosen.
+    fn choose(&self, pick: prop::sample::Index, may: impl Fn(&Held) -> bool) -> Option<usize> {
+        let leases = self.reference.leases.iter().enumerate();
+        let choice: Vec<usize> = leases
+            .filter(|(_, held)| may(held))
+            .map(|(i, _)| i)
+            .collect();
+        (!choice.is_empty()).then(|| choice[pick.index(choice.len())])
+    }
+
+    fn release(&mut self, instance: usize, pick: prop::sample::Index, again: bool, how: Outcome) {
+        let Some(i) = self.choose(pick, |held| again || !held.released) else {
+            return;
+        };
+        let held = &self.reference.leases[i];
+        let how = match held.settled && !again {
+            true => {
+                Reached::note("given back after it was told");
+                Outcome::Cancelled
+            }
+            false => how,
+        };
+        let (lease, target) = (held.lease.clone(), target(&held.asked));
+        let now = self.reference.now;
+        let engine = &mut self.engines[instance];
+        let released = engine.release(now, &lease.permit, &lease.key, target, how);
+        let expected = self.reference.settle(instance, i, &[how]);
+        self.reference.released(instance, i);
+        self.settled(instance, i, &[how], &released.unwrap(), &expected);
+    }
+
+    fn fail_over(&mut self, instance: usize, i: usize, limit: usize) {
+        let held = &self.reference.leases[i];
+        let (asked, lease) = (&held.asked, &held.lease);
+        let tried: Vec<ProxyId> = asked.tried.iter().copied().map(id).collect();
+        let request = request(asked, &tried);
+        let (now, engine) = (self.reference.now, &self.engines[instance]);
+        let permits = engine.fallbacks(now, &request, &lease.key, &lease.permit, limit);
+        let others = self.reference.fallbacks(instance, i, limit);
+        self.reference.failed_over(i, &others, permits.unwrap());
+    }
+
+    fn settle(
         &mut self,
         instance: usize,
         pick: prop::sample::Index,
         again: bool,
-        how: remora_core::Outcome,
+        mut outcomes: Vec<Outcome>,
     ) {
-        let leases = &self.reference.leases;
-        let may = |i: &usize| again || !leases[*i].released;
-        let choice: Vec<usize> = (0..leases.len()).filter(may).collect();
-        if choice.is_empty() {
+        let Some(i) = self.choose(pick, |held| again || !held.settled) else {
             return;
+        };
+        let further = outcomes.len() - 1;
+        if self.reference.leases[i].fallbacks.is_empty() && further > 0 {
+            self.fail_over(instance, i, further);
         }
-        let i = choice[pick.index(choice.len())];
-        let lease: Lease = leases[i].lease.clone();
+        let held = &self.reference.leases[i];
+        let further = further.min(held.fallbacks.len());
+        // Where there are too few exits the last one that was tried ends the request.
+        outcomes.drain(further..outcomes.len() - 1);
+        let permits = held.fallbacks.iter().map(|(permit, _)| *permit);
+        let attempts: Vec<Attempt> = std::iter::once(held.lease.permit)
+            .chain(permits)
+            .zip(&outcomes)
+            .map(|(permit, outcome)| Attempt {
+                permit,
+                outcome: *outcome,
+            })
+            .collect();
+        let (key, target) = (held.lease.key.clone(), target(&held.asked));
         let now = self.reference.now;
-        let released = self.engines[instance].release(now, &lease, how).unwrap();
-        assert_eq!(released, self.reference.release(instance, i, how));
-        Reached::released(&released);
+        let settled = self.engines[instance].settle(now, &attempts, &key, target);
+        let expected = self.reference.settle(instance, i, &outcomes);
+        Reached::note("told early");
+        self.settled(instance, i, &outcomes, &settled.unwrap(), &expected);
+    }
+
+    fn settled(
+        &mut self,
+        instance: usize,
+        i: usize,
+        outcomes: &[Outcome],
+        settled: &Released,
+        expected: &Settled,
+    ) {
+        assert_eq!(*settled, expected.released);
+        Reached::settled(outcomes, settled);
+        if let Some(exit) = expected.moved_to {
+            // Its generation is the instance's to choose.
+            let key = &self.reference.leases[i].lease.key.clone();
+            let now = self.reference.now;
+            let page = self.engines[instance].list_sessions(now, None, 10_000);
+            let sessions = page.unwrap().sessions;
+            let (_, moved) = sessions.iter().find(|(listed, _)| listed == key).unwrap();
+            self.reference.new_generation(moved.generation);
+            let sessions = &mut self.reference.sessions;
+            sessions.move_to(key, exit, moved.generation, now);
+        }
+    }
+
+    fn holds(&self, instance: usize, pick: prop::sample::Index) {
+        let Some(i) = self.choose(pick, |_| true) else {
+            return;
+        };
+        let lease = &self.reference.leases[i].lease;
+        let now = self.reference.now;
+        let holds = self.engines[instance].holds(now, &lease.permit, &lease.key);
+        assert_eq!(holds, Ok(self.reference.holds(instance, i)), "{lease:?}");
+        Reached::note(match holds {
+            Ok(true) => "holds",
+            _ => "no longer holds",
+        });
     }
 
     fn told(&self, who: Who) -> std::ops::Range<usize> {
@@ -111,6 +218,7 @@ impl Fleet {
             tags: 0,
             tried: Vec::new(),
             ttl_ms: None,
+            repeatable: true,
         };
         let now = self.reference.now;
         if let Ok((key, _)) = self.reference.key(&asked) {
@@ -128,7 +236,7 @@ impl Fleet {
         let mut stats = Stats::default();
         for (told, member) in told.iter().zip(members) {
             let breaker = self.reference.breaker(member.id);
-            let open = breaker.refuses(now).is_some();
+            let open = breaker.until().is_some_and(|until| now < until);
             assert_eq!((told.id, told.weight), (member.id, member.weight));
             assert!(told.tags.iter().eq(&member.tags));
             assert_eq!(told.healthy, member.healthy);
@@ -140,6 +248,7 @@ impl Fleet {
                 Gate::Probing { .. } => (0, true),
             };
             assert_eq!(told.breaker.failures(), failures);
+            assert_eq!(told.breaker.strikes() as usize, breaker.row.sites.len());
             assert_eq!(told.breaker.is_half_open(), probing);
             if self.strategy == StrategyKind::LeastUsed {
                 assert_eq!(told.in_flight, self.reference.in_flight(member.id));
@@ -160,6 +269,8 @@ impl Fleet {
             self.storage.population(Table::Blocks),
             self.reference.blocks.len()
         );
+        let doubts = self.storage.population(Table::Doubts);
+        assert_eq!(doubts, self.reference.doubts.0.len());
         let page = engine.list_sessions(now, None, 10_000).unwrap();
         let mut listed = page.sessions;
         listed.sort_by(|a, b| a.0.cmp(&b.0));
@@ -206,6 +317,22 @@ impl StateMachineTest for Fleet {
                 again,
                 outcome,
             } => fleet.release(instance, lease, again, outcome),
+            Step::Failover {
+                instance,
+                lease,
+                limit,
+            } => {
+                if let Some(i) = fleet.choose(lease, |held| !held.settled) {
+                    fleet.fail_over(instance, i, limit);
+                }
+            }
+            Step::Settle {
+                instance,
+                lease,
+                again,
+                outcomes,
+            } => fleet.settle(instance, lease, again, outcomes),
+            Step::Holds { instance, lease } => fleet.holds(instance, lease),
             Step::Advance(ms) => fleet.reference.now += ms,
             Step::Add(who, spec) => {
                 for i in fleet.told(who) {
@@ -257,7 +384,7 @@ fn whatever_happens_the_instances_decide_as_the_reference_does() {
         ..Proptest::default()
     };
     if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = 4_000;
+        config.cases = 3_000;
     }
     if std::env::var_os("PROPTEST_RNG_SEED").is_none() {
         config.rng_seed = RngSeed::Fixed(0x7265_6d6f_7261);

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use remora_core::{AcquireError, Grant, Released};
+use remora_core::{AcquireError, Grant, Outcome, Released};
 
 static SEEN: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
 
 /// Every answer there is, but `adopted`, which takes two at the same moment (see `schedules`), and a
 /// back end that fails.
-const ANSWERS: [&str; 22] = [
+const ANSWERS: [&str; 49] = [
     "hit",
     "bound",
     "rotated",
@@ -28,24 +28,55 @@ const ANSWERS: [&str; 22] = [
     "exhausted",
     "no proxy",
     "malformed",
-    "Opened",
-    "Reopened",
-    "Closed",
-    "ProbeReturned",
+    "opened",
+    "reopened",
+    "closed",
+    "probe-returned",
+    "another opened",
+    "fallback: success",
+    "fallback: ambiguous",
+    "fallback: timed-out",
+    "fallback: failure",
+    "fallback: blocked",
+    "fallback: cancelled",
+    "struck",
+    "opens by strikes",
+    "opens by a witness",
+    "kept by the floor",
+    "moves: time-out",
+    "moves: to the exit that answered",
+    "moves: anywhere else",
+    "stays: all others are avoided or open",
+    "it was the target",
+    "a fifth exit is listed",
+    "a doubt makes room",
+    "one exit more in doubt",
+    "an avoided exit is tried last",
+    "no probe: in doubt",
+    "no probe: unrepeatable",
+    "overdue probe",
+    "told early",
+    "given back after it was told",
+    "holds",
+    "no longer holds",
 ];
 
 pub(crate) struct Reached;
 
 impl Reached {
-    fn note(what: String) {
-        *SEEN.lock().unwrap().entry(what).or_default() += 1;
+    pub(crate) fn note(what: &str) {
+        let mut seen = SEEN.lock().unwrap();
+        match seen.get_mut(what) {
+            Some(times) => *times += 1,
+            None => drop(seen.insert(what.to_owned(), 1)),
+        }
     }
 
     pub(crate) fn answer(answer: &Result<Grant, AcquireError>) {
-        Self::note(match answer {
+        Self::note(&match answer {
             Ok(grant) => {
                 if grant.lease.probe {
-                    Self::note("probe".to_owned());
+                    Self::note("probe");
                 }
                 grant.reason.to_string()
             }
@@ -57,8 +88,14 @@ impl Reached {
         });
     }
 
-    pub(crate) fn released(released: &Released) {
-        Self::note(format!("{:?}", released.breaker));
+    pub(crate) fn settled(outcomes: &[Outcome], settled: &Released) {
+        Self::note(settled.breaker.name());
+        for (_, change) in &settled.others {
+            Self::note(&format!("another {}", change.name()));
+        }
+        for outcome in &outcomes[1..] {
+            Self::note(&format!("fallback: {}", outcome.name()));
+        }
     }
 
     /// Every answer came at least a few times.

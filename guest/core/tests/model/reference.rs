@@ -5,12 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use remora_core::{
-    AcquireError, BreakerChange, Config, End, Grant, KeyError, Lease, OnBad, Outcome, ProxyId,
-    ProxySpec, Reason, Released, Sticky, StrategyKind,
+    AcquireError, BreakerChange, Config, End, Grant, KeyError, Lease, OnBad, Permit, ProxyId,
+    ProxySpec, Reason, Sticky, StrategyKind,
 };
 
-use crate::breakers::{Breaker, Gate};
+use crate::breakers::{Breaker, Gate, Verdict};
+use crate::doubts::Doubts;
 use crate::keys;
+use crate::reached::Reached;
 use crate::sessions::{Sessions, make_room};
 use crate::steps::{Asked, Setup, TAGS, id};
 use crate::support::T0;
@@ -27,9 +29,14 @@ pub(crate) struct Member {
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     pub(crate) lease: Lease,
+    /// What it was handed out for.
+    pub(crate) asked: Asked,
+    pub(crate) settled: bool,
     pub(crate) released: bool,
-    /// Its proxy's breaker has opened or sent out another probe since: nobody listens to its verdict.
-    stale: bool,
+    /// Its proxy's breaker has opened or sent out another probe since: its verdict no longer counts.
+    pub(crate) stale: bool,
+    /// The other exits of its request, and whether they are stale.
+    pub(crate) fallbacks: Vec<(Permit, bool)>,
 }
 
 /// What an acquire has to answer.
@@ -44,14 +51,18 @@ pub(crate) enum Expected {
 
 #[derive(Debug)]
 pub(crate) struct Reference {
-    config: Config,
+    pub(crate) config: Config,
     pub(crate) now: u64,
     pub(crate) pools: Vec<Vec<Member>>,
     breakers: BTreeMap<ProxyId, Breaker>,
+    /// That of a proxy of which nothing is known.
+    unknown: Breaker,
     pub(crate) sessions: Sessions,
-    /// `proxy/key` → until when the target of the key avoids the proxy.
+    /// `proxy/place` → until when the target avoids the proxy.
     pub(crate) blocks: BTreeMap<String, u64>,
+    pub(crate) doubts: Doubts,
     pub(crate) leases: Vec<Held>,
+    generations: BTreeSet<u64>,
     /// Where the round-robin goes on.
     next_place: usize,
     /// Requests in flight by proxy and by the window of time they began in.
@@ -65,9 +76,12 @@ impl Reference {
             now: T0,
             pools: vec![Vec::new(); setup.instances],
             breakers: BTreeMap::new(),
+            unknown: Breaker::default(),
             sessions: Sessions::default(),
             blocks: BTreeMap::new(),
+            doubts: Doubts::default(),
             leases: Vec::new(),
+            generations: BTreeSet::new(),
             next_place: 0,
             in_flight: BTreeMap::new(),
         };
@@ -83,11 +97,57 @@ impl Reference {
         keys::key(&self.config, asked)
     }
 
-    pub(crate) fn breaker(&self, proxy: ProxyId) -> Breaker {
-        self.breakers.get(&proxy).copied().unwrap_or_default()
+    pub(crate) fn breaker(&self, proxy: ProxyId) -> &Breaker {
+        self.breakers.get(&proxy).unwrap_or(&self.unknown)
     }
 
-    fn member(&self, instance: usize, proxy: ProxyId) -> Option<&Member> {
+    pub(crate) fn put_breaker(&mut self, proxy: ProxyId, breaker: Breaker) {
+        self.breakers.insert(proxy, breaker);
+    }
+
+    pub(crate) fn place(&self, asked: &Asked) -> Option<String> {
+        keys::place(&self.config, asked)
+    }
+
+    pub(crate) fn is_avoided(&self, proxy: ProxyId, place: &str) -> bool {
+        let until = self.blocks.get(&format!("{proxy}/{place}"));
+        until.is_some_and(|until| self.now < *until)
+    }
+
+    /// Those of the pool that are switched on and carry the tags.
+    pub(crate) fn would_do(&self, asked: &Asked) -> Vec<&Member> {
+        let tags = TAGS[asked.tags];
+        self.pools[asked.instance]
+            .iter()
+            .filter(|m| m.healthy && tags.iter().all(|tag| m.tags.contains(*tag)))
+            .collect()
+    }
+
+    /// For how long a breaker refuses this request; `None`: it is closed, or the request may be its probe.
+    fn refuses(&self, proxy: ProxyId, asked: &Asked) -> Option<u64> {
+        let since = self.breaker(proxy).until()?;
+        let entry = self
+            .place(asked)
+            .and_then(|place| self.doubts.get(&place, self.now));
+        let in_doubt =
+            entry.is_some_and(|d| d.is_in_doubt(self.now, self.config.attribution.doubt_for_ms));
+        let from = match asked.repeatable && !in_doubt {
+            true => since,
+            false => since + self.config.breaker.half_open_after_ms,
+        };
+        if since <= self.now && self.now < from {
+            Reached::note(if in_doubt {
+                "no probe: in doubt"
+            } else {
+                "no probe: unrepeatable"
+            });
+        } else if since < from {
+            Reached::note("overdue probe");
+        }
+        (self.now < from).then(|| from - self.now)
+    }
+
+    pub(crate) fn member(&self, instance: usize, proxy: ProxyId) -> Option<&Member> {
         self.pools[instance].iter().find(|m| m.id == proxy)
     }
 
@@ -97,17 +157,19 @@ impl Reference {
             Err(error) => return Expected::Error(AcquireError::Key(error)),
         };
         let Some(policy) = policy else {
-            return self.pick(asked, &key, None, Reason::Rotated, None);
+            return self.pick(asked, None, Reason::Rotated, None);
         };
         let Some(session) = self.sessions.get(&key) else {
-            return self.pick(asked, &key, None, Reason::Bound, Some(policy));
+            return self.pick(asked, None, Reason::Bound, Some(policy));
         };
         // Rule 4: everything that may end it.
         let serves = self
             .member(asked.instance, session.proxy)
             .is_some_and(|m| m.healthy);
-        let open = !session.awaits_probe
-            && (session.opened || !self.breaker(session.proxy).lets_its_session(self.now));
+        let open = match session.awaits_probe {
+            true => self.refuses(session.proxy, asked).is_some(),
+            false => session.opened || !self.breaker(session.proxy).lets_its_session(self.now),
+        };
         let end = session
             .end_by_time_or_release(self.now)
             .or(session.spent(&policy).then_some(End::MaxRequests))
@@ -123,7 +185,7 @@ impl Reference {
             }
             Some(end) => {
                 let previous = Some(session.proxy);
-                self.pick(asked, &key, previous, Reason::Rebound(end), Some(policy))
+                self.pick(asked, previous, Reason::Rebound(end), Some(policy))
             }
         }
     }
@@ -132,60 +194,54 @@ impl Reference {
     fn pick(
         &self,
         asked: &Asked,
-        key: &str,
         previous: Option<ProxyId>,
         reason: Reason,
         policy: Option<Sticky>,
     ) -> Expected {
-        let would_do: Vec<&Member> = self.pools[asked.instance]
-            .iter()
-            .filter(|m| m.healthy && TAGS[asked.tags].iter().all(|tag| m.tags.contains(*tag)))
-            .collect();
-        let refusals = would_do
-            .iter()
-            .filter_map(|m| self.breaker(m.id).refuses(self.now));
+        let would_do = self.would_do(asked);
+        let refusals = would_do.iter().filter_map(|m| self.refuses(m.id, asked));
         let Some(retry_after_ms) = refusals.min() else {
             if would_do.is_empty() {
                 return Expected::Error(AcquireError::NoProxy);
             }
-            return self.fresh(asked, key, previous, reason, policy, &would_do);
+            return self.fresh(asked, previous, reason, policy, &would_do);
         };
         let admitted: Vec<&Member> = would_do
             .into_iter()
-            .filter(|m| self.breaker(m.id).refuses(self.now).is_none())
+            .filter(|m| self.refuses(m.id, asked).is_none())
             .collect();
         if admitted.is_empty() {
             return Expected::Error(AcquireError::Exhausted { retry_after_ms });
         }
-        self.fresh(asked, key, previous, reason, policy, &admitted)
+        self.fresh(asked, previous, reason, policy, &admitted)
     }
 
     fn fresh(
         &self,
         asked: &Asked,
-        key: &str,
         previous: Option<ProxyId>,
         reason: Reason,
         policy: Option<Sticky>,
         admitted: &[&Member],
     ) -> Expected {
         let tried: BTreeSet<ProxyId> = asked.tried.iter().copied().map(id).collect();
-        let blocked = |proxy: ProxyId| {
-            let until = self.blocks.get(&format!("{proxy}/{key}"));
-            until.is_some_and(|until| self.now < *until)
+        let place = self.place(asked);
+        let avoided = |m: &Member| {
+            let place = place.as_deref();
+            place.is_some_and(|place| self.is_avoided(m.id, place))
         };
-        let welcome = |m: &Member| !tried.contains(&m.id) && !blocked(m.id);
+        let untried = |m: &Member| !tried.contains(&m.id);
+        let welcome = |m: &Member| untried(m) && !avoided(m);
         let those = |will_do: &dyn Fn(&Member) -> bool| -> Vec<&Member> {
             admitted.iter().copied().filter(|m| will_do(m)).collect()
         };
         let planned = matches!(reason, Reason::Rebound(end) if !end.is_bad());
         let fresh = those(&|m| welcome(m) && Some(m.id) != previous);
         let again = those(&|m| welcome(m) && planned);
-        let choice = match (fresh.is_empty(), again.is_empty()) {
-            (false, _) => &fresh,
-            (true, false) => &again,
-            (true, true) => admitted,
-        };
+        let untried = those(&untried);
+        let choices = [&fresh, &again, &untried];
+        let choice = choices.into_iter().find(|choice| !choice.is_empty());
+        let choice = choice.map_or(admitted, Vec::as_slice);
         Expected::Pick(self.by_strategy(asked.instance, choice), reason, policy)
     }
 
@@ -219,6 +275,13 @@ impl Reference {
     pub(crate) fn granted(&mut self, asked: &Asked, expected: Expected, grant: &Grant) {
         let (key, _) = self.key(asked).unwrap();
         let lease = &grant.lease;
+        let place = self.place(asked);
+        let listed = place.is_some_and(|place| self.doubts.get(&place, self.now).is_some());
+        let doubted = match expected {
+            Expected::Stay(..) => self.sessions.get(&key).is_some_and(|s| s.doubted),
+            _ => listed,
+        };
+        assert_eq!(lease.is_doubted, doubted);
         let mut patience = self.config.lease_timeout_ms;
         match expected {
             Expected::Error(error) => panic!("granted {grant:?} instead of {error:?}"),
@@ -252,7 +315,7 @@ impl Reference {
                 }
                 match policy {
                     None => assert_eq!(lease.generation, 0),
-                    Some(policy) => self.bound(&key, lease, &policy),
+                    Some(policy) => self.bound(&key, lease, &policy, listed),
                 }
             }
         }
@@ -268,27 +331,30 @@ impl Reference {
         }
         self.leases.push(Held {
             lease: lease.clone(),
+            asked: asked.clone(),
+            settled: false,
             released: false,
             stale: false,
+            fallbacks: Vec::new(),
         });
     }
 
-    fn bound(&mut self, key: &str, lease: &Lease, policy: &Sticky) {
-        // Rule 5 rests on this: no two bindings share a generation.
-        assert_ne!(lease.generation, 0);
-        assert!(
-            self.leases
-                .iter()
-                .all(|held| held.lease.generation != lease.generation)
-        );
+    fn bound(&mut self, key: &str, lease: &Lease, policy: &Sticky, listed: bool) {
+        self.new_generation(lease.generation);
         self.sessions
-            .bind(key, lease.proxy, lease.generation, self.now, policy);
+            .bind(key, lease.proxy, lease.generation, self.now, policy, listed);
         self.sessions
             .make_room(key, self.now, self.config.max_sessions);
     }
 
+    /// Rule 5 rests on this: no two bindings share a generation.
+    pub(crate) fn new_generation(&mut self, generation: u64) {
+        assert_ne!(generation, 0);
+        assert!(self.generations.insert(generation));
+    }
+
     /// Another state of a breaker that ends what was before: its sessions and the say of its leases.
-    fn change_gate(&mut self, proxy: ProxyId, gate: Gate) {
+    pub(crate) fn change_gate(&mut self, proxy: ProxyId, gate: Gate) {
         self.sessions.breaker_changed(proxy);
         self.set_gate(proxy, gate);
     }
@@ -297,63 +363,54 @@ impl Reference {
         self.breakers.entry(proxy).or_default().gate = gate;
         for held in &mut self.leases {
             held.stale |= held.lease.proxy == proxy;
+            for (permit, stale) in &mut held.fallbacks {
+                *stale |= permit.proxy == proxy;
+            }
         }
     }
 
-    // Rules 5, 7 and 8.
-    pub(crate) fn release(&mut self, instance: usize, i: usize, outcome: Outcome) -> Released {
+    /// The target at a place avoids a proxy from now on.
+    pub(crate) fn avoid(&mut self, proxy: ProxyId, place: &str) {
+        if self.config.avoid_blocked_for_ms == 0 {
+            return;
+        }
+        let entry = format!("{proxy}/{place}");
+        let until = self.now + self.config.avoid_blocked_for_ms;
+        self.blocks.insert(entry.clone(), until);
+        let max = self.config.max_sessions;
+        make_room(&mut self.blocks, |until| *until, &entry, self.now, max);
+    }
+
+    /// The lease is given back: its request is no longer in flight.
+    pub(crate) fn released(&mut self, instance: usize, i: usize) {
         self.leases[i].released = true;
-        let held = self.leases[i].clone();
-        let lease = &held.lease;
-        if self.member(instance, lease.proxy).is_none() {
-            return Released::default();
-        }
-        if outcome == Outcome::Blocked
-            && self.config.avoid_blocked_for_ms > 0
-            && !lease.key.is_empty()
-        {
-            let entry = format!("{}/{}", lease.proxy, lease.key);
-            let until = self.now + self.config.avoid_blocked_for_ms;
-            self.blocks.insert(entry.clone(), until);
-            let max = self.config.max_sessions;
-            make_room(&mut self.blocks, |until| *until, &entry, self.now, max);
-        }
-        let ended_session = match outcome {
-            Outcome::Failure => self.sessions.end(lease, self.now, End::Failed),
-            Outcome::Blocked => self.sessions.end(lease, self.now, End::Blocked),
-            Outcome::Success | Outcome::Cancelled => false,
-        };
-        let breaker = if held.stale {
-            BreakerChange::None
-        } else {
-            self.verdict(lease, outcome)
-        };
-        if self.config.strategy == StrategyKind::LeastUsed {
+        let lease = &self.leases[i].lease;
+        let counts = self.config.strategy == StrategyKind::LeastUsed;
+        if counts && self.member(instance, lease.proxy).is_some() {
             let window = lease.acquired_at / self.config.lease_timeout_ms;
             let count = self.in_flight.entry((lease.proxy, window)).or_default();
             *count = count.saturating_sub(1);
         }
-        Released {
-            ended_session,
-            breaker,
-        }
     }
 
-    fn verdict(&mut self, lease: &Lease, outcome: Outcome) -> BreakerChange {
-        let mut breaker = self.breaker(lease.proxy);
-        let change = breaker.verdict(
-            self.now,
-            (lease.probe, lease.acquired_at),
-            outcome,
-            &self.config.breaker,
-        );
-        self.breakers.insert(lease.proxy, breaker);
-        let goes_on = [BreakerChange::None, BreakerChange::Closed];
-        if change == BreakerChange::ProbeReturned {
-            self.sessions.probe_returned(lease.proxy);
-            self.set_gate(lease.proxy, breaker.gate);
-        } else if !goes_on.contains(&change) {
-            self.change_gate(lease.proxy, breaker.gate);
+    // Rule 7.
+    pub(crate) fn verdict(
+        &mut self,
+        proxy: ProxyId,
+        probe: bool,
+        verdict: Verdict,
+    ) -> BreakerChange {
+        let mut breaker = self.breaker(proxy).clone();
+        let change = breaker.verdict(self.now, probe, verdict, &self.config.breaker);
+        let gate = breaker.gate;
+        self.put_breaker(proxy, breaker);
+        match change {
+            BreakerChange::None | BreakerChange::Closed => {}
+            BreakerChange::ProbeReturned => {
+                self.sessions.probe_returned(proxy);
+                self.set_gate(proxy, gate);
+            }
+            BreakerChange::Opened | BreakerChange::Reopened => self.change_gate(proxy, gate),
         }
         change
     }

@@ -19,6 +19,8 @@ pub(crate) struct Session {
     pub(crate) opened: bool,
     /// Whether its probe was given up and no other one has gone out since.
     pub(crate) awaits_probe: bool,
+    /// Whether its answers look at the table of doubts.
+    pub(crate) doubted: bool,
 }
 
 impl Session {
@@ -68,7 +70,9 @@ impl Sessions {
         generation: u64,
         now: u64,
         policy: &Sticky,
+        doubted: bool,
     ) {
+        let before = self.0.get(key).is_some_and(|s| s.doubted);
         let mut session = Session {
             proxy,
             generation,
@@ -79,6 +83,7 @@ impl Sessions {
             released: None,
             opened: false,
             awaits_probe: false,
+            doubted: doubted || before,
         };
         session.count(now, policy);
         self.0.insert(key.to_owned(), session);
@@ -118,6 +123,30 @@ impl Sessions {
         let same = session.filter(|s| s.generation == lease.generation);
         let live = same.filter(|s| s.end_by_time_or_release(now).is_none());
         live.map(|s| s.released = Some(end)).is_some()
+    }
+
+    /// Rule 13: from now on the answers of the key's session look at the table of doubts.
+    pub(crate) fn doubt(&mut self, key: &str) {
+        if let Some(session) = self.0.get_mut(key) {
+            session.doubted = true;
+        }
+    }
+
+    /// Rule 13: puts a session that has just ended on another exit, for as long again.
+    pub(crate) fn move_to(&mut self, key: &str, proxy: ProxyId, generation: u64, now: u64) {
+        let session = self.0.get_mut(key).unwrap();
+        *session = Session {
+            proxy,
+            generation,
+            bound_at: now,
+            expires_at: now + (session.expires_at - session.bound_at),
+            idle_at: None,
+            uses: session.uses.min(1),
+            released: None,
+            opened: false,
+            awaits_probe: false,
+            doubted: session.doubted,
+        };
     }
 
     pub(crate) fn unbind(&mut self, key: &str, now: u64) -> bool {

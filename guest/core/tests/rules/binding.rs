@@ -151,6 +151,7 @@ fn a_lease_is_released_from_another_instance_than_the_one_that_acquired_it() {
     assert_eq!(
         released,
         Released {
+            others: Vec::new(),
             ended_session: true,
             breaker: BreakerChange::None
         }

@@ -153,21 +153,3 @@ fn an_open_breaker_of_one_proxy_leaves_the_others_alone() {
     let stats = client.stats();
     assert_eq!((stats.total, stats.healthy, stats.open), (3, 2, 1));
 }
-
-#[test]
-fn a_success_that_began_before_the_last_failure_does_not_hide_it() {
-    let mut config = Config::default();
-    config.breaker.open_threshold = 3;
-    let world = World::new(config, 1);
-    let mut client = world.client();
-    // Tunnels that were opened while the proxy was well end well, one after each failure.
-    let tunnels: Vec<_> = (0..3)
-        .map(|_| client.acquire("shop.example").lease)
-        .collect();
-    world.advance(1);
-    for tunnel in &tunnels {
-        client.go("shop.example", Outcome::Failure);
-        client.release(tunnel, Outcome::Success);
-    }
-    assert_eq!(client.stats().open, 1);
-}

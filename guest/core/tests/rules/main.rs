@@ -1,4 +1,4 @@
-//! The twelve rules (DESIGN §4), a test for each sentence, read through the public API with a clock
+//! The rules (DESIGN §4), a test for each sentence, read through the public API with a clock
 //! that the tests move.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -6,11 +6,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attribution;
 mod binding;
 mod blocked;
 mod bounds;
 mod breaker;
-mod detour;
+mod doubts;
+mod failover;
+mod holds;
 mod key;
 mod policy;
 mod pool;

@@ -36,7 +36,7 @@ fn a_permit_and_its_key_apart_are_the_lease() {
         // Neither a success nor a cancelled request needs its key.
         let needed = [Outcome::Failure, Outcome::Blocked].contains(&outcome);
         let key = if needed { key.as_str() } else { "" };
-        let settled = apart.engine.settle(T0, &permit, key, outcome);
+        let settled = apart.engine.release(T0, &permit, key, key, outcome);
         assert_eq!(settled, Ok(whole.release(&grant.lease, outcome)));
     }
 }
@@ -73,6 +73,7 @@ fn a_release_that_does_not_look_at_the_time_is_the_same_at_any() {
             Outcome::Success,
             Outcome::Failure,
             Outcome::Blocked,
+            Outcome::Ambiguous,
             Outcome::Cancelled,
         ] {
             // A proxy with one failure on record and one lease out, released at different times.
@@ -81,7 +82,9 @@ fn a_release_that_does_not_look_at_the_time_is_the_same_at_any() {
                 let mut client = world.client();
                 client.go("a.example", Outcome::Failure);
                 let lease = client.acquire("b.example").lease;
-                let told = client.engine.release(T0 + ms, &lease, outcome).unwrap();
+                let (permit, key) = (&lease.permit, &*lease.key);
+                let told = client.engine.release(T0 + ms, permit, key, key, outcome);
+                let told = told.unwrap();
                 (told, client.status(1))
             };
             if !client_looks(&config, outcome) {
@@ -94,5 +97,7 @@ fn a_release_that_does_not_look_at_the_time_is_the_same_at_any() {
 
 fn client_looks(config: &Config, outcome: Outcome) -> bool {
     let world = World::new(config.clone(), 1);
-    world.client().engine.looks_at_time(outcome)
+    let mut client = world.client();
+    let permit = client.acquire("a.example").lease.permit;
+    client.engine.looks_at_time(&permit, outcome)
 }

@@ -15,7 +15,9 @@ fn what_a_release_cannot_store_keeps_it_from_nothing_else() {
     let mut verdict = |broken, host: &str, outcome| {
         let lease = client.acquire(host).lease;
         world.storage.break_down(Some(broken));
-        let released = client.engine.release(world.now(), &lease, outcome);
+        let released = client
+            .engine
+            .release(world.now(), &lease.permit, &lease.key, host, outcome);
         assert_eq!(released, Err(StorageError::Unavailable));
         world.storage.break_down(None);
         (lease.proxy, client.acquire(host))

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use remora_core::{
-    AcquireError, Cell, Config, Engine, Exchange, Grant, Head, Lease, Mode, Outcome, Page, ProxyId,
-    ProxySpec, ProxyStatus, Released, Request, Sticky, Storage, StorageError, Table,
+    AcquireError, Attempt, Cell, Config, Engine, Exchange, Grant, Head, Lease, Mode, Outcome, Page,
+    ProxyId, ProxySpec, ProxyStatus, Released, Request, Sticky, Storage, StorageError, Table,
 };
 use shuttle::scheduler::{DfsScheduler, PctScheduler, RandomScheduler};
 use shuttle::sync::atomic::{AtomicUsize, Ordering};
@@ -45,22 +45,29 @@ pub(crate) fn explore_all(case: impl Fn() + Send + Sync + 'static) -> usize {
 /// go first: the touch of shuttle's atomic. (Its mutex would have several, all of them equivalent, and
 /// nobody could wait for the last schedule.) The lock is never contended, since one thread runs at a time.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Scheduled(Arc<(AtomicUsize, Mutex<Tables>)>);
+pub(crate) struct Scheduled {
+    shared: Arc<(AtomicUsize, Mutex<Tables>)>,
+    /// The only table whose operations others may go before, where a case has too many schedules otherwise and its
+    /// instances share nothing else.
+    only: Option<Table>,
+}
 
 impl Scheduled {
-    fn tables(&self) -> MutexGuard<'_, Tables> {
-        self.0.0.fetch_add(1, Ordering::SeqCst);
+    fn tables(&self, table: Table) -> MutexGuard<'_, Tables> {
+        if self.only.is_none_or(|only| only == table) {
+            self.shared.0.fetch_add(1, Ordering::SeqCst);
+        }
         self.peek()
     }
 
     fn peek(&self) -> MutexGuard<'_, Tables> {
-        self.0.1.try_lock().unwrap()
+        self.shared.1.try_lock().unwrap()
     }
 }
 
 impl Storage for Scheduled {
     fn load(&self, table: Table, key: &str) -> Result<Option<Cell>, StorageError> {
-        Ok(self.tables().load(table, key))
+        Ok(self.tables(table).load(table, key))
     }
 
     fn compare_exchange(
@@ -70,15 +77,17 @@ impl Storage for Scheduled {
         expected: Option<&Cell>,
         new: Option<&Cell>,
     ) -> Result<Exchange, StorageError> {
-        Ok(self.tables().compare_exchange(table, key, expected, new))
+        Ok(self
+            .tables(table)
+            .compare_exchange(table, key, expected, new))
     }
 
     fn first_to_expire(&self, table: Table, limit: u32) -> Result<Head, StorageError> {
-        Ok(self.tables().first_to_expire(table, limit))
+        Ok(self.tables(table).first_to_expire(table, limit))
     }
 
     fn scan(&self, table: Table, cursor: Option<u64>, limit: u32) -> Result<Page, StorageError> {
-        Ok(self.tables().scan(table, cursor, limit))
+        Ok(self.tables(table).scan(table, cursor, limit))
     }
 }
 
@@ -124,6 +133,11 @@ impl Fleet {
         }
     }
 
+    /// From now on schedules differ in nothing but the order of the operations on this table.
+    pub(crate) fn schedule_only(&mut self, table: Table) {
+        self.storage.only = Some(table);
+    }
+
     /// Another instance, for which it is `now`.
     pub(crate) fn instance(&self, now: u64) -> Instance {
         let mut engine = Engine::new(self.storage.clone());
@@ -146,6 +160,19 @@ impl Fleet {
             ..Request::default()
         };
         let grant = self.instance(T0).engine.acquire_any(T0, &request).unwrap();
+        assert_eq!(grant.lease.proxy, proxy(n));
+        grant.lease
+    }
+
+    /// A lease on this proxy, for a request to this target.
+    pub(crate) fn lease_to(&self, n: u128, target: &str) -> Lease {
+        let others: Vec<ProxyId> = (1..=self.proxies).filter(|o| *o != n).map(proxy).collect();
+        let request = Request {
+            target,
+            tried: &others,
+            ..Request::default()
+        };
+        let grant = self.instance(T0).engine.acquire(T0, &request).unwrap();
         assert_eq!(grant.lease.proxy, proxy(n));
         grant.lease
     }
@@ -205,7 +232,23 @@ impl Instance {
     }
 
     pub(crate) fn release(&mut self, lease: &Lease, outcome: Outcome) -> Released {
-        self.engine.release(self.now, lease, outcome).unwrap()
+        let (permit, key) = (&lease.permit, &*lease.key);
+        let released = self.engine.release(self.now, permit, key, key, outcome);
+        released.unwrap()
+    }
+
+    /// Settles the attempts of a request to a target, each with the proxy of its lease.
+    pub(crate) fn settle(&mut self, target: &str, attempts: &[(&Lease, Outcome)]) -> Released {
+        let key = &attempts[0].0.key;
+        let attempts: Vec<Attempt> = attempts
+            .iter()
+            .map(|(lease, outcome)| Attempt {
+                permit: lease.permit,
+                outcome: *outcome,
+            })
+            .collect();
+        let settled = self.engine.settle(self.now, &attempts, key, target);
+        settled.unwrap()
     }
 
     pub(crate) fn status(&mut self, n: u128) -> ProxyStatus {

@@ -6,4 +6,4 @@ mod tables;
 mod world;
 
 pub(crate) use tables::{Shared, Tables};
-pub(crate) use world::{Client, T0, World, domain, proxy, spec, tagged, weighted};
+pub(crate) use world::{Client, T0, World, domain, proxy, spec, tagged, target_of, weighted};

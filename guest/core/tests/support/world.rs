@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use remora_core::{
-    AcquireError, Config, Engine, Grant, Lease, Mode, Outcome, ProxyId, ProxySpec, ProxyStatus,
-    Released, Request, Stats, Sticky,
+    AcquireError, Attempt, Config, Engine, Grant, Lease, Mode, Outcome, Permit, ProxyId, ProxySpec,
+    ProxyStatus, Released, Request, Stats, Sticky,
 };
 
 use super::Shared;
@@ -34,6 +34,14 @@ pub(crate) fn tagged(n: u128, tags: &[&str]) -> ProxySpec {
     ProxySpec {
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
         ..spec(n)
+    }
+}
+
+/// The target of a session key, where it has one.
+pub(crate) fn target_of(key: &str) -> &str {
+    match key.split(['?', '#']).next() {
+        None | Some("") => "shop.example",
+        Some(host) => host,
     }
 }
 
@@ -127,11 +135,51 @@ impl Client<'_> {
 
     pub(crate) fn release(&mut self, lease: &Lease, outcome: Outcome) -> Released {
         let now = self.clock.now();
-        self.engine.release(now, lease, outcome).unwrap()
+        let (permit, key) = (&lease.permit, &*lease.key);
+        self.engine
+            .release(now, permit, key, target_of(key), outcome)
+            .unwrap()
     }
 
     pub(crate) fn fail(&mut self, lease: &Lease) -> Released {
         self.release(lease, Outcome::Failure)
+    }
+
+    /// Up to so many other exits for a request of this lease to `target`.
+    pub(crate) fn fallbacks(&self, lease: &Lease, target: &str, limit: usize) -> Vec<Permit> {
+        let request = Request {
+            target,
+            ..Request::default()
+        };
+        let now = self.clock.now();
+        self.engine
+            .fallbacks(now, &request, &lease.key, &lease.permit, limit)
+            .unwrap()
+    }
+
+    /// A request to `target` whose attempts end like this: the first one through its own exit, the others through its
+    /// fallbacks. Answers with its lease and what the settlement did.
+    pub(crate) fn request(&mut self, target: &str, ends: &[Outcome]) -> (Lease, Released) {
+        let lease = self.acquire(target).lease;
+        let released = self.settle(&lease, target, ends);
+        (lease, released)
+    }
+
+    /// The same for a lease that is there.
+    pub(crate) fn settle(&mut self, lease: &Lease, target: &str, ends: &[Outcome]) -> Released {
+        let others = self.fallbacks(lease, target, ends.len() - 1);
+        assert_eq!(others.len(), ends.len() - 1, "too few exits");
+        let permits = std::iter::once(lease.permit).chain(others);
+        let attempts: Vec<Attempt> = permits
+            .zip(ends)
+            .map(|(permit, outcome)| Attempt {
+                permit,
+                outcome: *outcome,
+            })
+            .collect();
+        let now = self.clock.now();
+        let settled = self.engine.settle(now, &attempts, &lease.key, target);
+        settled.unwrap()
     }
 
     /// A lease on exactly this proxy, for a request to `target`.

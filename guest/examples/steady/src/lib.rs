@@ -39,12 +39,16 @@ impl Addition for Steady {
         }
     }
 
-    fn after_release(permit: &Permit, outcome: Outcome) {
+    fn after_attempt(permit: &Permit, outcome: Outcome) {
         let verdict = match outcome {
             Outcome::Success => Verdict::Good,
             Outcome::Failure => Verdict::Bad,
-            // The target's doing, or the client's: says nothing of the proxy.
-            Outcome::Blocked | Outcome::Cancelled => return,
+            // The target's, the client's, or not known whose: says nothing about the proxy.
+            Outcome::Blocked
+            | Outcome::Ambiguous
+            | Outcome::TimedOut
+            | Outcome::Inconclusive
+            | Outcome::Cancelled => return,
         };
         // The release itself is done; a share that is one request behind harms nobody.
         share::note(&HostStorage, permit.proxy, verdict, remora_component::now()).ok();

@@ -2,8 +2,8 @@
 
 use remora_core::{Cell, ProxyId, Step, Storage, StorageError, Table, update};
 
-/// Ours: the tables from 5 on are free. A proxy that has not failed has no entry.
-pub(crate) const TABLE: Table = Table::Custom(5);
+/// Ours: the tables from 6 on are free. A proxy that has not failed has no entry.
+pub(crate) const TABLE: Table = Table::Custom(6);
 
 /// All requests. Shares are whole numbers, so that every instance reckons alike.
 const ALL: u64 = 1_000_000;

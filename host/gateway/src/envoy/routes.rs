@@ -1,7 +1,7 @@
 //! How long an answer may take, and what is sent again through the next proxy: `[retry]`, as far as Envoy can.
 
 use remora_host::Outcome;
-use remora_http::{IDEMPOTENT, ResponseSource};
+use remora_http::{AttemptEnd, IDEMPOTENT, ResponseSource};
 use serde_json::{Value, json};
 
 use super::bootstrap::seconds;
@@ -18,12 +18,15 @@ pub(super) fn hosts(plan: &Plan<'_>) -> Vec<Value> {
 
 /// The routes to the hosts that match `pattern`; `example` is one of them.
 fn host(plan: &Plan<'_>, pattern: &str, example: &str) -> Value {
-    let statuses = &plan.statuses;
-    let failed = |status: &u16| {
-        let outcome = statuses.response(example, *status, ResponseSource::ProxyOrTarget);
-        outcome == Outcome::Failure
+    // What is no answer is settled by comparison with another exit (rule 13).
+    let calls_for_another = |end: AttemptEnd| {
+        let outcome = end.outcome(&plan.statuses, example);
+        outcome.is_ambiguous() || outcome == Outcome::Failure
     };
-    let refused = |status: &u16| statuses.refused_connect(example, *status) == Outcome::Failure;
+    let failed = |status: &u16| {
+        calls_for_another(AttemptEnd::Response(*status, ResponseSource::ProxyOrTarget))
+    };
+    let refused = |status: &u16| calls_for_another(AttemptEnd::ConnectRefused(*status));
     let failures: Vec<u16> = (200..600).filter(failed).collect();
     let refusals: Vec<u16> = (300..600).filter(refused).collect();
     let timeouts = plan.config.timeouts;

@@ -53,10 +53,10 @@ impl Address {
             let stream = TcpStream::connect((&*self.host, self.port)).await;
             let stream = stream.map_err(|error| {
                 tracing::debug!(%error, host = self.host, "no connection to an upstream proxy");
-                if is_ours(&error) {
-                    Fault::Exhausted
-                } else {
-                    Fault::Connect
+                match error {
+                    error if is_ours(&error) => Fault::Exhausted,
+                    error if is_resolver_down(&error) => Fault::ResolveProxy,
+                    _ => Fault::Connect,
                 }
             })?;
             // Small writes should not wait for each other; a socket that cannot is as good as one that can.
@@ -85,6 +85,15 @@ fn is_ours(error: &std::io::Error) -> bool {
     const EMFILE: i32 = 24;
     error.kind() == std::io::ErrorKind::AddrNotAvailable
         || matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
+}
+
+/// Whether the resolver of this machine does not answer (EAI_AGAIN). The standard library keeps the words of `gai_strerror` only;
+/// they are those of the C locale, which this process never leaves.
+fn is_resolver_down(error: &std::io::Error) -> bool {
+    error.raw_os_error().is_none()
+        && error
+            .to_string()
+            .contains("Temporary failure in name resolution")
 }
 
 /// Asks an HTTP proxy for a tunnel to `target` (`host:port`).
@@ -116,7 +125,10 @@ pub(super) async fn tunnel(
         }
         answer.as_mut().poll(context)
     });
-    let response = response.await.map_err(|_| Fault::Reset)?;
+    let response = response.await.map_err(|error| match error.is_parse() {
+        true => Fault::HandshakeMalformed,
+        false => Fault::Reset,
+    })?;
     match response.status() {
         status if status.is_success() => {}
         status if ResponseSource::ProxyOrTarget.refuses_credentials(status.as_u16()) => {
@@ -167,7 +179,17 @@ pub(super) async fn socks(
                 Error::PasswordAuthFailure(_)
                 | Error::NoAcceptableAuthMethods
                 | Error::AuthorizationRequired => Fault::Credentials,
-                _ => Fault::Socks,
+                Error::GeneralSocksServerFailure
+                | Error::ConnectionNotAllowedByRuleset
+                | Error::NetworkUnreachable
+                | Error::HostUnreachable
+                | Error::ConnectionRefused
+                | Error::TtlExpired
+                | Error::CommandNotSupported
+                | Error::AddressTypeNotSupported => Fault::SocksRefused,
+                // Closed before it answered, which a target may cause, too.
+                Error::Io(_) => Fault::Reset,
+                _ => Fault::HandshakeMalformed,
             })
         }
     }

@@ -52,7 +52,9 @@ fn natives(count: usize) -> f64 {
         };
         let grant = core.acquire(clock.now_ms(), &asked).unwrap();
         let now = clock.now_ms();
-        core.release(now, &grant.lease, Outcome::Success).unwrap();
+        let (permit, key) = (&grant.lease.permit, &*grant.lease.key);
+        core.release(now, permit, key, key, Outcome::Success)
+            .unwrap();
     })
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use remora_core::{Grant, Lease, Outcome, Released, Request};
+use remora_core::{Grant, Released, Request};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::local::Local;
 use crate::error::{Error, PluginError};
 use crate::remote::OwnedRequest;
+use crate::settlement::Settlement;
 
 /// Instances that no thread of the reactor waits for. Cheap to clone; clones are the same.
 #[derive(Clone)]
@@ -86,27 +87,26 @@ impl Apart {
     }
 
     /// It is made, whether who asked still waits or not: nobody else has the lease.
-    pub(super) async fn release(&self, lease: Lease, outcome: Outcome) -> Result<Released, Error> {
+    pub(super) async fn settle(&self, settlement: Settlement) -> Result<Released, Error> {
         let (sender, answer) = oneshot::channel();
-        self.release_then(lease, outcome, |released| {
+        self.settle_then(settlement, |released| {
             // Nobody may be listening.
             let _ = sender.send(released);
         });
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
 
-    pub(super) fn release_then(
+    pub(super) fn settle_then(
         &self,
-        lease: Lease,
-        outcome: Outcome,
+        settlement: Settlement,
         then: impl FnOnce(Result<Released, Error>) + Send + 'static,
     ) {
         let this = self.clone();
-        let release = async move {
-            let released = this.run(move |local| local.release(&lease, outcome));
+        let settle = async move {
+            let released = this.run(move |local| local.settle(&settlement));
             then(released.await);
         };
-        self.releases.spawn_on(release, &self.runtime);
+        self.releases.spawn_on(settle, &self.runtime);
     }
 
     pub(super) fn retire(&self) {
@@ -132,8 +132,8 @@ struct Delivery {
 impl Drop for Delivery {
     fn drop(&mut self) {
         if let Some(grant) = self.grant.take() {
-            let cancelled = Outcome::Cancelled;
-            self.from.release_then(grant.lease, cancelled, |_| {});
+            let unused = Settlement::unused(grant.lease);
+            self.from.settle_then(unused, |_| {});
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Calls that never wait, and their record.
 
-use remora_core::{Config, Grant, Lease, Outcome, ProxySpec, Released, Request};
+use remora_core::{Config, Grant, Lease, Permit, ProxySpec, Released, Request};
 use uuid::Uuid;
 
 use crate::error::Error;
 use crate::instance::Instance;
 use crate::instances::{Instances, Wanted};
+use crate::settlement::Settlement;
 use crate::trace::{Decision, Event, Recorder};
 
 /// Instances whose storage is in this process.
@@ -35,14 +36,30 @@ impl Local {
         )
     }
 
-    pub(super) fn release(&self, lease: &Lease, outcome: Outcome) -> Result<Released, Error> {
+    pub(super) fn settle(&self, settlement: &Settlement) -> Result<Released, Error> {
         self.recorded(
-            || Event::Release(lease.clone(), outcome),
+            || Event::Settle(Box::new(settlement.clone())),
             || {
-                let release = |i: &mut Instance| i.release(lease, outcome);
-                self.instances.with_overdraft(release)
+                let settle = |i: &mut Instance| i.settle(settlement);
+                self.instances.with_overdraft(settle)
             },
         )
+    }
+
+    pub(super) fn fallbacks(
+        &self,
+        lease: &Permit,
+        request: &Request<'_>,
+        limit: u32,
+    ) -> Result<Vec<Permit>, Error> {
+        self.recorded(
+            || Event::fallbacks(lease, request, limit),
+            || self.instances.with(|i| i.fallbacks(lease, request, limit)),
+        )
+    }
+
+    pub(super) fn holds(&self, lease: &Lease) -> Result<bool, Error> {
+        self.instances.with(|i| i.holds(lease))
     }
 
     pub(super) fn add_proxies(&self, specs: &[ProxySpec]) -> Result<(), Error> {

@@ -26,7 +26,10 @@ macro_rules! exports {
 exports! {
     acquire = "egress" "acquire",
     session_key = "egress" "session-key",
+    fallbacks = "egress" "fallbacks",
+    settle = "egress" "settle",
     release = "egress" "release",
+    holds = "egress" "holds",
     configure = "control" "configure",
     add_proxies = "control" "add-proxies",
     remove_proxy = "control" "remove-proxy",

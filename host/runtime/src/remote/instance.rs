@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use remora_core::{Config, Grant, Lease, Outcome, ProxySpec, Released, Request, StorageError};
+use remora_core::{Config, Grant, Lease, Permit, ProxySpec, Released, Request, StorageError};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 use wasmtime::Store;
@@ -18,8 +18,11 @@ use crate::convert::config::to_wit;
 use crate::epoch;
 use crate::error::{CallError, Error, PluginError};
 use crate::imports::Allowance;
-use crate::instance::{asks, granted, outcome_of, proxies_of, start_error, tags_of, tried_of};
+use crate::instance::{
+    about, about_release, asks, attempts_of, granted, proxies_of, start_error, tags_of, tried_of,
+};
 use crate::plugin::Plugin;
+use crate::settlement::Settlement;
 use crate::storage::RemoteStorage;
 
 type Answer<T> = Result<T, CallError>;
@@ -40,6 +43,7 @@ pub(crate) struct OwnedRequest {
     tags: Vec<String>,
     tried: Vec<Uuid>,
     ttl_ms: Option<u64>,
+    is_repeatable: bool,
 }
 
 impl From<&Request<'_>> for OwnedRequest {
@@ -50,6 +54,7 @@ impl From<&Request<'_>> for OwnedRequest {
             tags: request.tags.iter().map(|tag| (*tag).to_owned()).collect(),
             tried: request.tried.to_vec(),
             ttl_ms: request.ttl_ms,
+            is_repeatable: request.is_repeatable,
         }
     }
 }
@@ -70,6 +75,7 @@ impl OwnedRequest {
             tags,
             tried: &self.tried,
             ttl_ms: self.ttl_ms,
+            is_repeatable: self.is_repeatable,
         }
     }
 }
@@ -156,14 +162,45 @@ impl RemoteInstance {
         Ok(granted(grant, key))
     }
 
-    pub(crate) async fn release(&mut self, lease: Lease, outcome: Outcome) -> Answer<Released> {
-        let params = (
-            egress::Lease::from(lease.permit),
-            outcome_of(&lease, outcome),
-        );
+    pub(crate) async fn settle(&mut self, settlement: Settlement) -> Answer<Released> {
+        let lease = egress::Lease::from(settlement.lease.permit);
+        if settlement.is_release() {
+            let outcome = egress::Outcome::from(settlement.outcome);
+            let params = (lease, outcome, about_release(&settlement));
+            let answer: (Result<egress::Released, types::StorageError>,) =
+                self.call(self.exports.release, params).await?;
+            return contract::released(answer.0?);
+        }
+        let attempts = attempts_of(&settlement);
+        let params = (&*attempts, about(&settlement));
         let answer: (Result<egress::Released, types::StorageError>,) =
-            self.call(self.exports.release, params).await?;
-        Ok(answer.0?.into())
+            self.call(self.exports.settle, params).await?;
+        let settled = answer.0?;
+        contract::released(settled)
+    }
+
+    pub(crate) async fn fallbacks(
+        &mut self,
+        lease: Permit,
+        request: OwnedRequest,
+        limit: u32,
+    ) -> Answer<Vec<Permit>> {
+        let tags = request.tags();
+        let request = request.with_tags(&tags);
+        let tried = tried_of(&request);
+        let (target, options) = asks(&request, &tried);
+        let lease = egress::Lease::from(lease);
+        let params = (lease, target.unwrap_or_default(), options, limit);
+        let answer: (Result<Vec<egress::Lease>, types::StorageError>,) =
+            self.call(self.exports.fallbacks, params).await?;
+        contract::fallbacks(answer.0?, limit)
+    }
+
+    pub(crate) async fn holds(&mut self, lease: Lease) -> Answer<bool> {
+        let params = (egress::Lease::from(lease.permit), lease.key.as_str());
+        let answer: (Result<bool, types::StorageError>,) =
+            self.call(self.exports.holds, params).await?;
+        Ok(answer.0?)
     }
 
     pub(crate) async fn configure(&mut self, config: Config) -> Answer<()> {

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use remora_core::{Engine, Request};
+use remora_core::{Attempt, Engine, Released, StorageError};
 
 use super::{Decider, Decision, Event};
 use crate::error::Error;
+use crate::settlement::Settlement;
 use crate::storage::MemoryProxyStore;
 
 /// The core compiled for this machine, as a [`Decider`]: what a plugin's decisions are compared with.
@@ -41,30 +42,45 @@ impl Decider for Native {
             Event::AddProxies(specs) => answer(engine.add_proxies(specs).map_err(Error::Invalid)),
             Event::RemoveProxy(id) => answer(engine.remove_proxy(id)),
             Event::SetHealth(id, healthy) => Decision::Found(engine.set_health(id, *healthy)),
-            Event::Acquire {
-                target,
-                session,
-                tags,
-                tried,
-                ttl_ms,
-            } => {
-                let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
-                let request = Request {
-                    target,
-                    session: session.as_deref(),
-                    tags: &tags,
-                    tried,
-                    ttl_ms: *ttl_ms,
-                };
-                if target.is_empty() {
-                    answer(engine.acquire_any(now, &request))
-                } else {
-                    answer(engine.acquire(now, &request))
-                }
-            }
-            Event::Release(lease, outcome) => answer(engine.release(now, lease, *outcome)),
+            Event::Acquire { target, .. } => event
+                .with_request(|request| match target.is_empty() {
+                    true => answer(engine.acquire_any(now, request)),
+                    false => answer(engine.acquire(now, request)),
+                })
+                .unwrap_or(Decision::Done),
+            Event::Fallbacks { lease, of, limit } => of
+                .with_request(|request| {
+                    let key = engine.session_key(request).unwrap_or_default();
+                    answer(engine.fallbacks(now, request, &key, lease, *limit as usize))
+                })
+                .unwrap_or(Decision::Done),
+            Event::Settle(settlement) => answer(settle(engine, now, settlement)),
             Event::Unbind(key) => answer(engine.unbind(now, key)),
             Event::PurgeExpired(limit) => answer(engine.purge_expired(now, *limit)),
         }
     }
+}
+
+fn settle(
+    engine: &mut Engine<MemoryProxyStore>,
+    now: u64,
+    settlement: &Settlement,
+) -> Result<Released, StorageError> {
+    let Settlement {
+        lease,
+        target,
+        outcome,
+        others,
+        ..
+    } = settlement;
+    let (permit, key) = (&lease.permit, &*lease.key);
+    if settlement.is_release() {
+        return engine.release(now, permit, key, target, *outcome);
+    }
+    let mut attempts = vec![Attempt {
+        permit: *permit,
+        outcome: *outcome,
+    }];
+    attempts.extend(others);
+    engine.settle(now, &attempts, key, target)
 }

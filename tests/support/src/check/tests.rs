@@ -24,6 +24,7 @@ fn asked(at: u64, proxy: u64, generation: u64) -> Request {
         }),
         refused: false,
         release: None,
+        fallbacks: Vec::new(),
     }
 }
 
@@ -35,6 +36,7 @@ fn released(mut request: Request, at: u64, bad: bool, ended: bool, change: Chang
             at: T + at + 10,
             ended,
             change,
+            others: Vec::new(),
         }),
     });
     request
