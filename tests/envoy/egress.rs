@@ -9,7 +9,7 @@ use remora_test_support::ports::free_port;
 use tempfile::TempDir;
 
 use crate::exits::{Exit, Kind};
-use crate::parts::{Answer, Process};
+use crate::parts::{Answer, Process, until};
 use crate::world::{PASSWORD, origin, remora};
 
 /// Tests run side by side: an Envoy is no restart of another test's.
@@ -193,6 +193,24 @@ impl Egress {
 
     pub fn exit_of(&mut self, ip: &str) -> &mut Exit {
         self.exits.iter_mut().find(|exit| exit.ip == ip).unwrap()
+    }
+
+    /// Opens the breaker of the exit that a host has, with `open_threshold = 1`: the exit refuses connections for a moment.
+    /// Answers with its address.
+    pub fn open_breaker(&mut self, host: &str) -> String {
+        let opened = "remora_breaker_transitions_total{change=\"opened\"}";
+        let before = self.metric(opened);
+        let exit = match &self.exits[..] {
+            [only] => only.ip.clone(),
+            _ => self.exit(host),
+        };
+        self.exit_of(&exit).kill();
+        until("the breaker opens", || {
+            self.ask(&self.http(host, "/"), &[]);
+            self.metric(opened) > before
+        });
+        self.exit_of(&exit).restart();
+        exit
     }
 
     /// Envoy's admin interface.

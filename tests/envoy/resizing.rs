@@ -23,16 +23,17 @@ fn look(egress: &Egress) -> Vec<String> {
 fn a_table_of_another_size_forgets_sessions_and_neither_breakers_nor_requests() {
     let tables = "max_sessions = 1000\n[breaker]\nopen_threshold = 1\nhalf_open_after = \"10m\"\n\
                   [client]\nsession_header = \"x-session-id\"";
-    let egress = Egress::new(4, &sticky("10m", tables));
-    egress.ask(&egress.http(HOSTS[0], "/broken"), &[]);
-    let before = look(&egress);
+    let mut egress = Egress::new(4, &sticky("10m", tables));
+    egress.open_breaker(HOSTS[0]);
+    let egress = &egress;
+    let before = look(egress);
     let healthy: HashSet<String> = before.iter().cloned().collect();
     assert_eq!(healthy.len(), 3, "one breaker is open: {before:?}");
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let clients: Vec<_> = (0..4)
             .map(|i| {
-                let (egress, over, healthy) = (&egress, &over, &healthy);
+                let (over, healthy) = (&over, &healthy);
                 scope.spawn(move || {
                     let mut client = Client::connect(egress, HOSTS[i]);
                     while !over.load(Ordering::Relaxed) {
@@ -45,7 +46,7 @@ fn a_table_of_another_size_forgets_sessions_and_neither_breakers_nor_requests() 
             .collect();
         // More slots, and a single one.
         for (from, to) in [(1_000, 2_000), (2_000, 8)] {
-            assert_eq!(look(&egress), look(&egress));
+            assert_eq!(look(egress), look(egress));
             let bound = egress.metric(BOUND);
             egress.rewrite(|text| {
                 let (from, to) = (format!("= {from}\n"), format!("= {to}\n"));
@@ -53,15 +54,15 @@ fn a_table_of_another_size_forgets_sessions_and_neither_breakers_nor_requests() 
                 text.replace(&from, &to)
             });
             until("sessions were forgotten", || {
-                look(&egress);
+                look(egress);
                 egress.metric(BOUND) >= bound + 5
             });
             until("both workers use the same table", || {
-                look(&egress) == look(&egress)
+                look(egress) == look(egress)
             });
-            let settled = look(&egress);
+            let settled = look(egress);
             for _ in 0..3 {
-                assert_eq!(look(&egress), settled);
+                assert_eq!(look(egress), settled);
             }
         }
         over.store(true, Ordering::Relaxed);

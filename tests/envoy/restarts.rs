@@ -13,8 +13,8 @@ const BOUND: &str = "remora_acquires_total{result=\"bound\"}";
 const BREAKER: &str = "[breaker]\nopen_threshold = 1\nhalf_open_after = \"10m\"";
 
 /// Opens the breaker of one of the two exits, and answers with the other one, to which every host is bound then.
-fn lose_one(egress: &Egress) -> String {
-    egress.ask(&egress.http(HOSTS[0], "/broken"), &[]);
+fn lose_one(egress: &mut Egress) -> String {
+    egress.open_breaker(HOSTS[0]);
     let exits = HOSTS.map(|host| egress.exit(host));
     assert!(exits.iter().all(|exit| *exit == exits[0]), "{exits:?}");
     exits[0].clone()
@@ -33,7 +33,7 @@ fn assert_forgotten(egress: &Egress, left: &str) {
 #[test]
 fn a_crash_of_envoy_forgets_the_sessions_and_nothing_else() {
     let mut egress = Egress::new(2, &sticky("10m", BREAKER));
-    let left = lose_one(&egress);
+    let left = lose_one(&mut egress);
     egress.crash();
     assert_forgotten(&egress, &left);
     until("every session is a new one", || egress.metric(BOUND) == 9);
@@ -42,7 +42,7 @@ fn a_crash_of_envoy_forgets_the_sessions_and_nothing_else() {
 #[test]
 fn a_hot_restart_forgets_the_sessions_and_fails_no_request() {
     let mut egress = Egress::with_heirs(2, &sticky("10m", BREAKER));
-    let left = lose_one(&egress);
+    let left = lose_one(&mut egress);
     let port = egress.port;
     let slow = egress.curl(&egress.http(HOSTS[0], "/slow"), &[]);
     let urls = HOSTS.map(|host| egress.http(host, "/"));
@@ -84,9 +84,9 @@ fn a_hot_restart_forgets_the_sessions_and_fails_no_request() {
 fn a_probe_whose_stream_was_lost_with_its_vm_frees_its_place() {
     let tables =
         "[sticky]\nmode = \"disabled\"\n[breaker]\nopen_threshold = 1\nhalf_open_after = \"8s\"";
-    let egress = Egress::with_module(1, tables, remora_artifacts::TRAPPING_ENVOY_FILTER);
+    let mut egress = Egress::with_module(1, tables, remora_artifacts::TRAPPING_ENVOY_FILTER);
+    egress.open_breaker(HOSTS[0]);
     let ask = || egress.ask(&egress.http(HOSTS[0], "/"), &[]).status;
-    egress.ask(&egress.http(HOSTS[0], "/broken"), &[]);
     assert_eq!(ask(), 503);
     thread::sleep(Duration::from_millis(8_100));
     let mut curl = egress.curl(&egress.http(HOSTS[0], "/slow"), &[]);

@@ -124,9 +124,9 @@ pub const CASES: [Case; 21] = [
             acquire: "(i64.store (i32.const 1048) (i64.const -1))
                       (i64.store (i32.const 1064) (i64.const -1))
                       (i64.store (i32.const 1072) (i64.const -1))
-                      (i32.store8 (i32.const 1088) (i32.const 1))
-                      (i64.store (i32.const 1096) (i64.const -1))
-                      (i64.store (i32.const 1104) (i64.const -1))",
+                      (i32.store8 (i32.const 1096) (i32.const 1))
+                      (i64.store (i32.const 1104) (i64.const -1))
+                      (i64.store (i32.const 1112) (i64.const -1))",
             ..NONE
         },
         at: At::Nowhere,

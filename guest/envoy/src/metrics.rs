@@ -40,7 +40,7 @@ impl<const N: usize> Counters<N> {
 /// What is counted.
 pub(crate) struct Metrics {
     acquires: Counters<10>,
-    releases: Counters<6>,
+    releases: Counters<7>,
     breakers: Counters<4>,
     sessions: Option<u32>,
 }
