@@ -5,10 +5,12 @@
 //! different requests never share a key by accident.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt::Write;
 use core::net::Ipv6Addr;
 
 use crate::error::KeyError;
+use crate::sorted;
 
 /// The longest host accepted, in bytes: the limit of a domain name in text form (RFC 1035 §2.3.4).
 pub const MAX_HOST_LEN: usize = 253;
@@ -132,11 +134,15 @@ pub(crate) fn push_host(out: &mut String, target: &str) -> Result<(), KeyError> 
 /// Appends `?tag&tag`, sorted and without repeats, so that the order a client names them in does not
 /// matter.
 pub(crate) fn push_tags(out: &mut String, tags: &[&str]) -> Result<(), KeyError> {
-    let mut sorted = tags.to_vec();
-    sorted.sort_unstable();
-    sorted.dedup();
-    for (i, tag) in sorted.iter().enumerate() {
+    let mut ordered = Vec::new();
+    for tag in tags {
         check_tag(tag)?;
+        sorted::insert(&mut ordered, *tag);
+        if ordered.len() > MAX_SESSION_KEY_LEN {
+            return Err(too_long(MAX_SESSION_KEY_LEN));
+        }
+    }
+    for (i, tag) in ordered.iter().enumerate() {
         out.push(if i == 0 { '?' } else { '&' });
         out.push_str(tag);
     }

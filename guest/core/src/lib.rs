@@ -52,6 +52,7 @@ mod policy;
 mod pool;
 mod rotation;
 mod session;
+mod sorted;
 mod storage;
 mod strikes;
 mod table;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::error::Invalid;
 use crate::key;
+use crate::sorted;
 
 /// A proxy's identity.
 pub type ProxyId = Uuid;
@@ -107,9 +108,10 @@ impl Pool {
             }
         }
         for spec in specs {
-            let mut tags: Vec<u32> = spec.tags.iter().map(|tag| self.number(tag)).collect();
-            tags.sort_unstable();
-            tags.dedup();
+            let mut tags: Vec<u32> = Vec::new();
+            for tag in &spec.tags {
+                sorted::insert(&mut tags, self.number(tag));
+            }
             match self.find(&spec.id) {
                 Some(i) => {
                     self.proxies[i].weight = spec.weight;
@@ -177,13 +179,12 @@ impl Pool {
     }
 
     pub(crate) fn tags(&self, i: usize) -> Vec<String> {
-        let mut names: Vec<String> = self
-            .tag_numbers
-            .iter()
-            .filter(|(_, number)| self.proxies[i].tags.binary_search(number).is_ok())
-            .map(|(name, _)| name.clone())
-            .collect();
-        names.sort_unstable();
+        let mut names = Vec::new();
+        for (name, number) in &self.tag_numbers {
+            if self.proxies[i].tags.binary_search(number).is_ok() {
+                sorted::insert(&mut names, name.clone());
+            }
+        }
         names
     }
 
