@@ -79,7 +79,8 @@ test-valkey: setup target/valkey/valkey-server
 bench: setup
 	cargo bench --package remora-host --bench decisions -- --noplot
 
-## bench-gateway: what the gateway costs, beside itself without a decision and beside HAProxy (docs/benchmarks.md)
+## bench-gateway: what the gateway costs, beside itself without a decision and beside HAProxy (docs/benchmarks.md);
+## BESIDE=PATH:PATH adds this benchmark as other revisions have built it (target/release/deps/gateway-*)
 bench-gateway: setup
 	@command -v haproxy >/dev/null || PATH="$$PATH:/usr/sbin" command -v haproxy >/dev/null || $(MAKE) parts PARTS=haproxy:haproxy
 	cargo bench --package remora --bench gateway

@@ -66,11 +66,16 @@ fn main() {
     rlimit::increase_nofile_limit(20_000).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let far = far::start();
-    let subjects = [
+    let mut subjects = vec![
         Subject::haproxy(dir.path(), far.port),
         Subject::remora("fixed", dir.path(), far.port),
         Subject::remora("plugin", dir.path(), far.port),
     ];
+    // This benchmark as other revisions have built it: in one run with this one.
+    if let Some(others) = std::env::var_os("BESIDE") {
+        let others = std::env::split_paths(&others);
+        subjects.extend(others.map(|other| Subject::built_elsewhere(&other, dir.path(), far.port)));
+    }
     let mut table = Table::new();
     for kind in ["requests", "tunnels"] {
         let mut costs = vec![Vec::new(); subjects.len()];

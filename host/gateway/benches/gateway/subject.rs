@@ -90,6 +90,29 @@ impl Subject {
 
     /// One whose state lives there.
     pub fn remora_on(storage: &str, how: &str, dir: &Path, far: u16) -> Self {
+        let on = match storage.split(':').next() {
+            Some("memory") | None => String::new(),
+            Some(kind) => format!(", {kind}"),
+        };
+        let name = format!("remora, {how}{on}");
+        Self::gateway(&name, myself(SUBJECTS_CORE), storage, how, dir, far)
+    }
+
+    /// The gateway of another build of this benchmark.
+    pub fn built_elsewhere(benchmark: &Path, dir: &Path, far: u16) -> Self {
+        let name = format!("remora, plugin, {}", benchmark.display());
+        let command = on(SUBJECTS_CORE, benchmark);
+        Self::gateway(&name, command, "memory", "plugin", dir, far)
+    }
+
+    fn gateway(
+        name: &str,
+        mut command: Command,
+        storage: &str,
+        how: &str,
+        dir: &Path,
+        far: u16,
+    ) -> Self {
         let port = free_port();
         let text = format!(
             "storage = \"{storage}\"\nlisten = \"127.0.0.1:{port}\"\n[sticky]\nmode = \"domain\"\n[timeouts]\nclient = \"300s\"\n\
@@ -97,13 +120,8 @@ impl Subject {
         );
         let config = dir.join(format!("remora-{port}.toml"));
         fs::write(&config, text).unwrap();
-        let mut command = myself(SUBJECTS_CORE);
         command.args(["serve", how]).arg(config);
-        let on = match storage.split(':').next() {
-            Some("memory") | None => String::new(),
-            Some(kind) => format!(", {kind}"),
-        };
-        Self::start(&format!("remora, {how}{on}"), port, command)
+        Self::start(name, port, command)
     }
 
     /// Starts a server, and waits until it listens.
