@@ -4,7 +4,7 @@ TARGET := wasm32-unknown-unknown
 # What the end-to-end tests run against, and the package that has it.
 PARTS := tinyproxy:tinyproxy-bin nginx:nginx-light curl:curl openssl:openssl squid:squid-openssl microsocks:microsocks redis-server:redis-server faketime:faketime npm:npm ip:iproute2
 
-.PHONY: all demo test test-valkey campaign lint bench bench-gateway bench-envoy bench-storage bench-tenants fuzz wasm doc fmt setup parts clean
+.PHONY: all demo test test-valkey test-clients campaign lint bench bench-gateway bench-envoy bench-storage bench-tenants fuzz wasm doc fmt setup parts clean
 
 all: setup
 	cargo build --release --package remora
@@ -27,11 +27,24 @@ MINUTES := 3
 EXITS := 4
 REVERSE := 0
 REMORA := target/debug/remora
+CLIENTS := target/clients
 
 ## campaign: working exits beside misbehaving targets, clients and attackers; broken exits (tests/campaign/run.py)
 campaign: $(REMORA)
 	python3 tests/campaign/run.py blame attacks $(if $(filter 1,$(REVERSE)),reverse) \
 	  --seed $(SEED) --minutes $(MINUTES) --exits $(EXITS) --remora $(REMORA)
+
+## test-clients: real HTTP clients keep their connections over the end of a session (tests/clients/run.py)
+test-clients: $(REMORA) $(CLIENTS)/installed parts
+	python3 tests/clients/run.py --remora $(REMORA)
+
+$(CLIENTS)/installed: tests/clients/requirements.txt tests/clients/go/main.go
+	$(MAKE) parts PARTS="go:golang-go chromium:chromium npm:npm"
+	python3 -m venv $(CLIENTS)/venv
+	$(CLIENTS)/venv/bin/pip install --quiet --disable-pip-version-check -r tests/clients/requirements.txt
+	npm install --silent --no-fund --no-audit --prefix $(CLIENTS) https-proxy-agent@7
+	go build -o $(CLIENTS)/go-client tests/clients/go/main.go
+	touch $@
 
 # Where there is one, it is taken as it is.
 target/debug/remora: | setup

@@ -63,7 +63,7 @@ class Good:
             else:
                 answer, exit_name = await self.through(host, session, 12 if kind == "long" else 1)
         except (TimeoutError, OSError) as error:
-            self.tally.excused[f"client: {type(error).__name__}"] += 1
+            self.unanswered(begin, loop.time(), f"{kind} {host} {session}", error)
             return
         self.judge(begin, loop.time(), f"{kind} {host} {session}", answer, exit_name)
         if exit_name:
@@ -110,7 +110,17 @@ class Good:
             why = answer.body[:90].decode(errors="replace").strip() if answer.is_gateways else "broken off"
             self.tally.note(f"{what}: {answer.status} {why}")
         else:
-            self.tally.excused[f"exit: {answer.status}"] += 1
+            # Neither the exits nor the good targets answer with anything else.
+            self.tally.failed += 1
+            self.tally.note(f"{what}: {answer.status} through an exit")
+
+    def unanswered(self, begin, end, what, error):
+        """The gateway did not answer, or closed the connection."""
+        if self.stalls.overlap(begin, end):
+            self.tally.excused["stalled"] += 1
+        else:
+            self.tally.failed += 1
+            self.tally.note(f"{what}: {type(error).__name__}: {error}")
 
     def place(self, begin, end, host, session, exit_name):
         """Which exit served a request of a session: always the same one."""

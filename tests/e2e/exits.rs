@@ -11,7 +11,7 @@ use crate::parts::Process;
 use crate::world::{PASSWORD, USER};
 
 /// What speaks at the other end.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// HTTP in the clear, with a password.
     Tinyproxy,

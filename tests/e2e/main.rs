@@ -10,6 +10,7 @@ mod cases;
 mod clients;
 #[path = "../hostile/endless.rs"]
 mod endless;
+mod ends;
 mod exits;
 mod failures;
 mod fleet;

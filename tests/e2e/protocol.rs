@@ -13,7 +13,7 @@ use crate::parts::{PATIENCE, until};
 use crate::world::{World, sticky};
 
 /// An upstream proxy that does what it is told with each of its connections.
-struct Script {
+pub struct Script {
     port: u16,
     connections: Arc<AtomicUsize>,
     /// The heads of the requests that it got.
@@ -22,7 +22,7 @@ struct Script {
 
 impl Script {
     /// `answer` gets the head of a request, and says what to write; `None`: nothing more, and the connection ends.
-    fn start(answer: impl Fn(&str) -> Option<Vec<u8>> + Send + Sync + 'static) -> Self {
+    pub fn start(answer: impl Fn(&str) -> Option<Vec<u8>> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (connections, heads) = (Arc::new(AtomicUsize::new(0)), Arc::default());
@@ -53,11 +53,11 @@ impl Script {
         script
     }
 
-    fn entry(&self) -> String {
+    pub fn entry(&self) -> String {
         format!("[[proxy]]\nurl = \"http://127.0.0.1:{}\"\n", self.port)
     }
 
-    fn heads(&self) -> Vec<String> {
+    pub fn heads(&self) -> Vec<String> {
         self.heads.lock().clone()
     }
 }
@@ -138,7 +138,10 @@ fn a_response_that_is_none_opens_no_breaker() {
     assert!(!many.heads().is_empty() && !twice.heads().is_empty());
     let stats = world.stats();
     // No exit answered, so none did worse than another one.
-    assert_eq!((&stats["open"], &stats["active_sessions"]), (&0.into(), &1.into()));
+    assert_eq!(
+        (&stats["open"], &stats["active_sessions"]),
+        (&0.into(), &1.into())
+    );
     assert_eq!(world.log().matches("outcome=\"ambiguous\"").count(), 2);
 }
 
@@ -393,7 +396,7 @@ fn a_request_with_a_body_never_goes_out_on_a_connection_that_may_be_closed() {
 }
 
 /// A tunnel through the gateway whose far side answers every line.
-fn tunnel(world: &World) -> Raw {
+pub fn tunnel(world: &World) -> Raw {
     let mut raw = Raw::to(world);
     raw.say("CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n");
     let (head, _) = raw.answer(0);

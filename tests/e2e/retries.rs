@@ -56,8 +56,43 @@ fn a_broken_target_is_charged_to_no_proxy() {
         assert_ne!(answer.status, 200);
         let log = world.log();
         let attempts = if tunnel { 6 } else { 3 };
-        assert_eq!(log.matches("outcome=\"ambiguous\"").count(), attempts, "{log}");
+        assert_eq!(
+            log.matches("outcome=\"ambiguous\"").count(),
+            attempts,
+            "{log}"
+        );
         assert_eq!(world.stats()["open"], 0, "{log}");
+    }
+}
+
+/// A crawl through a list with dead hosts: each exit says so in its own words (502, 503, 500, a SOCKS reply).
+#[test]
+fn dead_targets_open_no_breaker_whatever_the_exits_are() {
+    use Kind::{Socks5, Socks5h, Squid, Tinyproxy};
+    for kinds in [
+        &[Tinyproxy][..],
+        &[Squid],
+        &[Socks5],
+        &[Tinyproxy, Squid, Socks5h, Socks5],
+    ] {
+        let world = World::of(
+            kinds,
+            "",
+            &sticky("10m", "[breaker]\nopen_threshold = 2"),
+            PASSWORD,
+        );
+        let port = free_port();
+        for i in 1..=10 {
+            let dead = format!("http://127.0.{i}.9:{port}/");
+            for more in [&[][..], &["--proxytunnel"], &["-d", "some=form"]] {
+                let answer = world.curl(&dead, more).output().unwrap();
+                assert_ne!(Answer::read(answer).status, 200, "{kinds:?}");
+            }
+        }
+        assert_eq!(world.stats()["open"], 0, "{kinds:?}: {}", world.log());
+        for host in HOSTS {
+            world.exit(host);
+        }
     }
 }
 

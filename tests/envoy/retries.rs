@@ -86,7 +86,10 @@ fn asked(fault: Fault, method: &str) -> (u16, usize, u64) {
         _ => egress.ask(&url, &[]),
     };
     let answer = ask();
-    let (seen, sent) = (faulty.seen(), egress.stat("cluster.remora.upstream_rq_total"));
+    let (seen, sent) = (
+        faulty.seen(),
+        egress.stat("cluster.remora.upstream_rq_total"),
+    );
     if answer.status == 200 {
         assert_eq!(answer.body, "127.0.0.11");
         // The second one in a row that was worse moves the session.

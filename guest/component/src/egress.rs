@@ -50,9 +50,10 @@ impl<A: Addition> Guest for Shell<A> {
     ) -> Result<Vec<Lease>, StorageError> {
         with_request(Some(&target), options.as_ref(), |request| {
             with_engine(|engine, now| {
-                // A malformed request has no lease, and so no fallback.
-                let Ok(key) = engine.session_key(request) else {
-                    return Ok(Vec::new());
+                // A request without a target has no key. A malformed one has no lease, and so no fallback.
+                let key = match engine.session_key(request) {
+                    Err(_) if !request.target.is_empty() => return Ok(Vec::new()),
+                    key => key.unwrap_or_default(),
                 };
                 let limit = limit as usize;
                 let fallbacks = engine.fallbacks(now, request, &key, &lease.into(), limit)?;

@@ -43,4 +43,4 @@ pub use proxy::ProxyEntry;
 pub use retry::{Retry, attempts};
 pub use rotation::Rotation;
 pub use secret::Secret;
-pub use sticky::{Sticky, StickyOverride};
+pub use sticky::{Sticky, StickyOverride, Tunnels};

@@ -79,8 +79,17 @@ mod tests {
 
     #[test]
     fn fields_left_out_have_the_defaults_of_the_core() {
-        let config = read(r#""sticky": {}"#).tables().core();
+        let config = read(r#""rotation": {}"#).tables().core();
         assert_eq!(config, Config::default());
+        // A table without a mode means sessions.
+        for tables in [
+            r#""sticky": {}"#,
+            r#""sticky": {"scope": "session"}"#,
+            r#""sticky": {"on_bad": "strict"}"#,
+        ] {
+            let config = read(tables).tables().core();
+            assert_eq!(config.sticky.mode, Mode::Domain, "{tables}");
+        }
         let config = read(r#""sticky": {"ttl": "1m", "mode": "disabled"}"#);
         assert_eq!(config.tables().core().sticky.mode, Mode::Disabled);
         let config = read(r#""sticky": {"ttl": "1m"}"#);

@@ -13,8 +13,8 @@ use crate::duration::Time;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sticky {
-    /// Whether requests stick; where it is left out, they do if there is a `ttl`.
-    #[serde(skip_serializing_if = "is_default")]
+    /// Whether requests stick; where it is left out, they do. `None`: there is no `[sticky]`, and they do not.
+    #[serde(default = "domain", skip_serializing_if = "is_default")]
     pub mode: Option<Mode>,
     /// How long a session lasts, up to 366 days.
     #[serde(skip_serializing_if = "is_default")]
@@ -37,9 +37,28 @@ pub struct Sticky {
     /// How long a proxy is excluded for a target that blocked it.
     #[serde(skip_serializing_if = "is_default")]
     pub avoid_blocked_for: Option<Time>,
+    /// What becomes of tunnels that were opened under a session that has ended. The gateway's.
+    #[serde(skip_serializing_if = "is_default")]
+    pub tunnels: Tunnels,
+    /// How long a tunnel may last after the end of its session.
+    #[serde(skip_serializing_if = "is_default")]
+    pub tunnel_grace: Option<Time>,
     /// Other policies for some hosts.
     #[serde(rename = "override", skip_serializing_if = "is_default")]
     pub overrides: Vec<StickyOverride>,
+}
+
+/// What becomes of a tunnel whose session has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tunnels {
+    /// It is closed in a quiet moment: nothing is on its way.
+    #[default]
+    Drain,
+    /// It is closed at once.
+    Close,
+    /// It lasts as long as its two sides like.
+    Keep,
 }
 
 /// `[[sticky.override]]`: a field that is left out is as in `[sticky]`.
@@ -66,12 +85,16 @@ pub struct StickyOverride {
     pub on_bad: Option<OnBad>,
 }
 
+/// Whoever writes the table wants sessions.
+fn domain() -> Option<Mode> {
+    Some(Mode::Domain)
+}
+
 impl Sticky {
     /// Sets these fields of a configuration of the core; a field that is left out stays as it is there.
     pub(crate) fn set(&self, config: &mut Config) {
         let sticky = &mut config.sticky;
-        let mode = Mode::or_implied(self.mode, self.ttl.is_some());
-        sticky.mode = mode.unwrap_or(sticky.mode);
+        sticky.mode = self.mode.unwrap_or(sticky.mode);
         sticky.ttl_ms = self.ttl.map_or(sticky.ttl_ms, Time::ms);
         sticky.idle_ms = self.idle.map(Time::ms);
         sticky.max_requests = self.max_requests;

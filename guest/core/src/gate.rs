@@ -115,12 +115,13 @@ pub(crate) fn strike<S: Storage>(
     let Some((opened, counted)) = written else {
         return Ok(change);
     };
-    if floor.holds(storage)? {
+    let holds = floor.holds(storage);
+    if let Ok(true) = holds {
         return Ok(change);
     }
-    // Where the breaker has changed since, it is no longer this opening that counts.
+    // Also where the others cannot be read. Where the breaker has changed since, it is no longer this opening that counts.
     storage.compare_exchange(Table::Breakers, proxy, Some(&opened), Some(&counted))?;
-    Ok(Change::None)
+    holds.map(|_| Change::None)
 }
 
 /// Forgets what a proxy's breaker knows. The entry stays for its era, see [`Breaker::forgotten`].

@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn storage_key_is_1_to_549_bytes_of_printable_ascii_without_spaces() {
+    fn storage_key_is_1_to_808_bytes_of_printable_ascii_without_spaces() {
         let key = |length: usize| "k".repeat(length);
         assert!(is_storage_key("shop.example?de#alice"));
         assert!(is_storage_key(&key(MAX_KEY_LEN)));

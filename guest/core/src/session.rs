@@ -152,6 +152,12 @@ impl Session {
         spent.then_some(End::MaxRequests)
     }
 
+    /// Whether it lasts for a connection that was opened under it. What moves there is use that the session does not see, so its
+    /// idle time does not count.
+    pub(crate) fn holds(&self, now: u64) -> bool {
+        self.mark == Mark::Live && now < self.expires_at
+    }
+
     pub(crate) fn decode(cell: &Cell) -> Result<Self, StorageError> {
         let [high, low, generation, bound_at, expires_at, rest] = cell.words;
         Ok(Self {

@@ -33,7 +33,7 @@ impl SiteHash {
 pub(crate) struct Strikes {
     /// How many there are.
     pub(crate) count: u32,
-    /// Whether another exit, or a health check, has shown that the fault is the exit's.
+    /// Whether another exit has shown that the fault is the exit's.
     pub(crate) witnessed: bool,
     /// When the last one was counted, in milliseconds since the Unix epoch.
     pub(crate) counted_at: u64,

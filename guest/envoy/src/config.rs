@@ -150,12 +150,13 @@ mod tests {
     }
 
     #[test]
-    fn a_ttl_alone_means_that_requests_stick() {
+    fn a_table_without_a_mode_means_that_requests_stick() {
         let mode = |sticky: &str| {
             let read = with(&format!(r#""sticky":{{{sticky}}},"#)).unwrap();
             read.core.sticky.mode
         };
-        assert_eq!(mode(""), Mode::Disabled);
+        assert_eq!(with("").unwrap().core.sticky.mode, Mode::Disabled);
+        assert_eq!(mode(""), Mode::Domain);
         assert_eq!(mode(r#""ttl":"1m""#), Mode::Domain);
         assert_eq!(mode(r#""ttl":"1m","mode":"disabled""#), Mode::Disabled);
     }

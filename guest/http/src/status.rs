@@ -191,7 +191,11 @@ mod tests {
         let outcome = |code, source| statuses.response("a.example", code, source);
         for code in [500, 503, 520] {
             assert_eq!(outcome(code, Target), Outcome::Success, "{code}");
-            assert_eq!(outcome(code, ProxyOrTarget), Outcome::Inconclusive, "{code}");
+            assert_eq!(
+                outcome(code, ProxyOrTarget),
+                Outcome::Inconclusive,
+                "{code}"
+            );
         }
         assert_eq!(outcome(504, Target), Outcome::Ambiguous);
     }

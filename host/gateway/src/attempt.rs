@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::auth::RequestParams;
 use crate::config::{Settings, Timeouts};
 use crate::gateway::Gateway;
-use crate::lease::{AttemptId, Event, RequestGuard};
+use crate::lease::{Asked, AttemptId, Event, RequestGuard};
 use crate::reply;
 use crate::upstream::Upstream;
 use http_body_util::Full;
@@ -195,12 +195,13 @@ impl<E: Exchange> Attempts<'_, E> {
             number: 1,
         };
         let (observers, host) = (self.gateway.observers(), self.exchange.host());
-        observers.tell(attempt, &Event::Asked { host });
+        let asked = Asked::tell(observers, attempt, host);
         let acquired = if self.gateway.decides() {
             self.gateway.manager().acquire(&request).await
         } else {
             internals::unleased(self.gateway.manager()).ok_or(Error::NoProxy)
         };
+        asked.is_answered();
         let handle = acquired.inspect_err(|error| {
             observers.tell(attempt, &Event::Refused { host, error });
         })?;

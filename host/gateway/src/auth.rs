@@ -4,12 +4,16 @@
 //! `NAME-session-ID`, followed by `-sesstime-MINUTES` and any number of `-tag-NAME`. A header that the configuration
 //! names can carry the session instead.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
+
+use remora_config::shown;
 
 use crate::password::{Busy, Inspector, Known, Secret, Unsure};
 
@@ -31,13 +35,53 @@ impl RequestParams {
     }
 }
 
+/// The rules for the parameters of requests.
+#[derive(Clone, Debug)]
+pub(crate) struct ParamRules {
+    /// The header that carries the session instead of the user name.
+    pub(crate) session_header: Option<HeaderName>,
+    /// The longest time to live that a client may ask for.
+    pub(crate) max_ttl: Duration,
+}
+
+impl Default for ParamRules {
+    fn default() -> Self {
+        Self {
+            session_header: None,
+            max_ttl: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+}
+
+impl ParamRules {
+    fn check(&self, params: &RequestParams) -> Result<(), AuthError> {
+        let Some(ttl_ms) = params.ttl_ms else {
+            return Ok(());
+        };
+        if params.session.is_none() {
+            // It would be the time of a session that others share.
+            let alone =
+                "`-sesstime-` in the user name needs a session of the client's own: `-session-ID`";
+            return Err(AuthError::Malformed(alone.into()));
+        }
+        if Duration::from_millis(ttl_ms) > self.max_ttl {
+            let (minutes, most) = (ttl_ms / 60_000, shown(self.max_ttl));
+            let long = format!(
+                "`-sesstime-{minutes}` in the user name: longer than {most}, the most that `client.max_ttl` allows"
+            );
+            return Err(AuthError::Malformed(long.into()));
+        }
+        Ok(())
+    }
+}
+
 /// Why a client is not authenticated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum AuthError {
     /// Credentials are missing or wrong.
     Unknown,
     /// The parameters are malformed.
-    Malformed(&'static str),
+    Malformed(Cow<'static, str>),
     /// Too many passwords wait for verification.
     Busy,
 }
@@ -54,7 +98,7 @@ pub(crate) struct Users<T> {
     users: HashMap<String, User<T>>,
     /// The principal of every client where no authentication is required; `None`: it is required.
     open: Option<T>,
-    session_header: Option<HeaderName>,
+    rules: ParamRules,
     /// Whether any password is stored as a hash.
     hashes: bool,
 }
@@ -69,7 +113,7 @@ impl<T> fmt::Debug for Users<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Users")
             .field("users", &self.users.len())
-            .field("session_header", &self.session_header)
+            .field("rules", &self.rules)
             .finish_non_exhaustive()
     }
 }
@@ -126,19 +170,19 @@ impl<T> PendingAuth<T> {
 
 impl<T: Clone> Users<T> {
     /// No authentication: every client has this principal.
-    pub(crate) fn open(principal: T, session_header: Option<HeaderName>) -> Self {
+    pub(crate) fn open(principal: T, rules: ParamRules) -> Self {
         Self {
             open: Some(principal),
-            ..Self::new(session_header)
+            ..Self::new(rules)
         }
     }
 
     /// No users yet.
-    pub(crate) fn new(session_header: Option<HeaderName>) -> Self {
+    pub(crate) fn new(rules: ParamRules) -> Self {
         Self {
             users: HashMap::new(),
             open: None,
-            session_header,
+            rules,
             hashes: false,
         }
     }
@@ -172,13 +216,14 @@ impl<T: Clone> Users<T> {
             (Some((given, _)), Some(principal)) => PendingAuth::open(principal, read(&given)?.1),
             (Some((given, password)), None) => self.user(&given, password, inspector)?,
         };
-        let from_header = self.session_header.as_ref();
+        let from_header = self.rules.session_header.as_ref();
         if let Some(id) = from_header.and_then(|name| headers.remove(name)) {
             let id = id.to_str().map_err(|_| {
-                AuthError::Malformed("the session header's value is not printable ASCII")
+                AuthError::Malformed("the session header's value is not printable ASCII".into())
             })?;
             pending.params.session = Some(id.to_owned());
         }
+        self.rules.check(&pending.params)?;
         Ok(pending)
     }
 
@@ -263,7 +308,12 @@ fn read(user: &str) -> Result<(&str, RequestParams), AuthError> {
         if value.is_empty() {
             let empty =
                 "nothing stands behind `-session-`, `-sesstime-` or `-tag-` in the user name";
-            return Err(AuthError::Malformed(empty));
+            return Err(AuthError::Malformed(empty.into()));
+        }
+        // The last one would win, and its session be another one's.
+        if *word != Word::Tag && words.iter().take(i).any(|(earlier, ..)| earlier == word) {
+            let twice = "`-session-` (`-sessid-`) or `-sesstime-` stands twice in the user name";
+            return Err(AuthError::Malformed(twice.into()));
         }
         match word {
             Word::Session => params.session = Some(value.to_owned()),
@@ -271,7 +321,8 @@ fn read(user: &str) -> Result<(&str, RequestParams), AuthError> {
             Word::Minutes => {
                 let minutes = value.parse::<u32>().ok().filter(|minutes| *minutes > 0);
                 let minutes = minutes.ok_or(AuthError::Malformed(
-                    "what stands behind `-sesstime-` in the user name is not a number of minutes",
+                    "what stands behind `-sesstime-` in the user name is not a number of minutes"
+                        .into(),
                 ))?;
                 params.ttl_ms = Some(u64::from(minutes) * 60_000);
             }
@@ -326,6 +377,9 @@ mod tests {
         for user in [
             "u-session-",
             "u-tag--sesstime-5",
+            "u-session-login-session-1",
+            "u-session-1-sessid-2",
+            "u-session-1-sesstime-5-tag-de-sesstime-5",
             "u-sesstime-x",
             "u-sesstime-0",
         ] {
@@ -344,7 +398,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_users_are_authenticated() {
-        let mut users = Users::new(None);
+        let mut users = Users::new(ParamRules::default());
         users.add("alice".into(), Secret::Plain("s3cret".into()), "a");
         let hashed = password::hash("hashed-s3cret").unwrap();
         let hashed = Hashed::read(&hashed, MostCost::TENANT).unwrap();
@@ -378,11 +432,46 @@ mod tests {
     #[tokio::test]
     async fn session_header_is_read_and_removed() {
         let name = HeaderName::from_static("x-session-id");
-        let users = Users::open("all", Some(name.clone()));
+        let rules = ParamRules {
+            session_header: Some(name.clone()),
+            ..ParamRules::default()
+        };
+        let users = Users::open("all", rules);
         let mut given = headers("anybody-session-7", "whatever");
         given.insert(name.clone(), HeaderValue::from_static("8"));
         let authenticated = authenticate(&users, &mut given).await;
         assert_eq!(authenticated, Ok(("all", params(Some("8"), &[], None))));
         assert!(!given.contains_key(name));
+    }
+
+    #[tokio::test]
+    async fn time_of_a_client_needs_a_session_of_its_own_and_is_limited() {
+        let name = HeaderName::from_static("x-session-id");
+        let rules = ParamRules {
+            session_header: Some(name.clone()),
+            max_ttl: Duration::from_secs(600),
+        };
+        let users = Users::open("all", rules);
+        let ask = async |user: &str, header: Option<&'static str>| {
+            let mut given = headers(user, "x");
+            if let Some(id) = header {
+                given.insert(name.clone(), HeaderValue::from_static(id));
+            }
+            authenticate(&users, &mut given).await
+        };
+        let accepted = |id| Ok(("all", params(Some(id), &[], Some(10))));
+        assert_eq!(ask("u-session-7-sesstime-10", None).await, accepted("7"));
+        assert_eq!(ask("u-sesstime-10", Some("8")).await, accepted("8"));
+        for (user, said) in [
+            ("u-sesstime-10", "`-session-ID`"),
+            ("u-tag-de-sesstime-10", "`-session-ID`"),
+            ("u-session-7-sesstime-11", "longer than 10m"),
+            ("u-session-7-sesstime-4294967295", "`client.max_ttl`"),
+        ] {
+            match ask(user, None).await {
+                Err(AuthError::Malformed(line)) => assert!(line.contains(said), "{line}"),
+                other => panic!("{user}: {other:?}"),
+            }
+        }
     }
 }

@@ -35,7 +35,7 @@ pub(crate) use listener::Format;
 pub(crate) use parse::unknown;
 pub use pool::Pool;
 pub(crate) use pool::proxies;
-pub use settings::{Addresses, AdminAccess, Limits, Retry, Settings, Timeouts};
+pub use settings::{Addresses, AdminAccess, Drain, Limits, Retry, Settings, Timeouts};
 pub(crate) use storage::{Storage, StorageUrl};
 pub(crate) use tenant::{TenantConfig, TenantLimits, check_name, read_tenant};
 pub use validate::{Config, Draft, Shell, load};

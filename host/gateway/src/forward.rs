@@ -194,7 +194,12 @@ impl hyper::body::Body for LeasedBody {
                 if self.wait(context).is_pending() {
                     return Poll::Pending;
                 }
-                self.end(Some(Outcome::TimedOut));
+                // The target may wait for the rest of the request.
+                let is_awaited = self.upload.is_awaited();
+                self.end(Some(match is_awaited {
+                    true => Outcome::Cancelled,
+                    false => Outcome::TimedOut,
+                }));
                 let error = io::Error::from(io::ErrorKind::TimedOut);
                 Poll::Ready(Some(Err(error.into())))
             }

@@ -6,7 +6,7 @@ use hyper::HeaderMap;
 use hyper::header::HeaderName;
 
 use crate::admin;
-use crate::auth::Users;
+use crate::auth::{ParamRules, Users};
 use crate::config::{self, Shell};
 use crate::password::{Inspector, Secret};
 
@@ -36,7 +36,10 @@ pub fn configuration(text: &str) -> Vec<String> {
 pub fn hear(headers: &mut HeaderMap) -> Option<(Option<String>, Vec<String>, Option<u64>)> {
     static INSPECTOR: OnceLock<Option<Inspector>> = OnceLock::new();
     let inspector = INSPECTOR.get_or_init(|| Inspector::new().ok()).as_ref()?;
-    let mut users = Users::new(Some(HeaderName::from_static("x-session-id")));
+    let mut users = Users::new(ParamRules {
+        session_header: Some(HeaderName::from_static("x-session-id")),
+        ..ParamRules::default()
+    });
     users.add("alice".into(), Secret::Plain("s3cret".into()), ());
     let pending = users.authenticate(headers, inspector).ok()?;
     let ((), params) = pending.verified().ok()?;

@@ -7,7 +7,7 @@
 //! | access log | lines under the target `remora::access`, and changes of circuit breakers |
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::{Method, StatusCode};
 use remora_host::{BreakerChange, Error, Outcome, ProxyHandle, Released};
@@ -28,6 +28,8 @@ pub(crate) struct AttemptId {
 pub(crate) enum Event<'a> {
     /// A request asks for a proxy.
     Asked { host: &'a str },
+    /// The client has left before there was an answer.
+    Abandoned,
     /// A lease is granted.
     Granted { handle: &'a ProxyHandle },
     /// No lease is granted, by a decision or because nothing could decide.
@@ -52,7 +54,15 @@ pub(crate) enum Event<'a> {
 pub(crate) struct SentRequest {
     method: Method,
     started: Instant,
+    /// How long it took, once it is over.
+    took: Option<Duration>,
     status: Option<StatusCode>,
+}
+
+impl SentRequest {
+    fn took(&self) -> Duration {
+        self.took.unwrap_or_else(|| self.started.elapsed())
+    }
 }
 
 /// The observers of a pool's leases.
@@ -113,7 +123,7 @@ impl Observers {
                 attempt = attempt.number,
                 status = sent.status.map(|status| status.as_u16()),
                 outcome = outcome.name(),
-                ms = u64::try_from(sent.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+                ms = u64::try_from(sent.took().as_millis()).unwrap_or(u64::MAX),
             ),
             Event::Released { proxy, result } => match result {
                 Ok(released) => {
@@ -152,6 +162,7 @@ fn lease_event(attempt: AttemptId, event: &Event<'_>) {
     }
     match event {
         Event::Asked { host } => line!(host, "asks"),
+        Event::Abandoned => line!("abandoned"),
         Event::Granted { handle } => line!(
             key = handle.session_key(),
             proxy = handle.proxy_url(),
@@ -184,6 +195,38 @@ fn lease_event(attempt: AttemptId, event: &Event<'_>) {
             }
             Err(error) => line!(%error, "unheard"),
         },
+    }
+}
+
+/// A request that has asked for a proxy: tells that it was abandoned, unless it is answered.
+pub(crate) struct Asked<'a> {
+    observers: &'a Observers,
+    attempt: AttemptId,
+    answered: bool,
+}
+
+impl<'a> Asked<'a> {
+    /// Tells that a request for `host` asks.
+    pub(crate) fn tell(observers: &'a Observers, attempt: AttemptId, host: &str) -> Self {
+        observers.tell(attempt, &Event::Asked { host });
+        Self {
+            observers,
+            attempt,
+            answered: false,
+        }
+    }
+
+    /// There is an answer; it is told by whoever has it.
+    pub(crate) fn is_answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.observers.tell(self.attempt, &Event::Abandoned);
+        }
     }
 }
 
@@ -237,6 +280,7 @@ impl RequestGuard {
             sent: SentRequest {
                 method,
                 started: Instant::now(),
+                took: None,
                 status: None,
             },
             outcome: None,
@@ -249,6 +293,7 @@ impl RequestGuard {
             return;
         };
         last.outcome = Some(outcome);
+        last.sent.took = Some(last.sent.started.elapsed());
         let method = last.sent.method.clone();
         let id = AttemptId {
             number: last.id.number.saturating_add(1),
@@ -260,6 +305,11 @@ impl RequestGuard {
     /// The lease of the present attempt.
     pub(crate) fn handle(&self) -> Option<&ProxyHandle> {
         self.attempts.last().map(|attempt| &attempt.handle)
+    }
+
+    /// Whether the present attempt goes through another exit than the acquired one.
+    pub(crate) fn has_failed_over(&self) -> bool {
+        self.attempts.len() > 1
     }
 
     /// The lease of the request's acquire.

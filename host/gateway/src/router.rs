@@ -18,7 +18,7 @@ use crate::metrics::Traffic;
 use crate::outgoing::Outgoing;
 use crate::password::Inspector;
 use crate::reply;
-use crate::tunnel::{Connect, Tunnel};
+use crate::tunnel::{Connect, SessionWatch, Tunnel};
 
 /// The answer to a request.
 pub(crate) enum Answer {
@@ -139,7 +139,7 @@ impl Router {
     }
 
     /// A request that its client has to mend: the operator's log shows one a minute.
-    fn malformed(&self, line: &'static str) -> Answer {
+    fn malformed(&self, line: &str) -> Answer {
         if self.malformed.is_due() {
             tracing::warn!(target: "remora::access", line, "refused with 400; others like it are said once a minute");
         }
@@ -171,7 +171,8 @@ async fn dispatch(
     match attempt::run(gateway, &settings, params, &Connect { target }).await {
         Ok(settled) => {
             let client = hyper::upgrade::on(request);
-            Answer::Tunnel(Tunnel::new(client, settled, idle, permit))
+            let session = SessionWatch::new(settings.drain, gateway.manager().is_networked());
+            Answer::Tunnel(Tunnel::new(client, settled, idle, session, permit))
         }
         Err(unanswered) => unanswered.reply().into(),
     }

@@ -27,6 +27,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use crate::auth::ParamRules;
 use crate::build::{gateway, gateway_on, trust};
 use crate::config::{BuildError, Config, Timeouts};
 use crate::gateway::Gateway;
@@ -72,7 +73,7 @@ impl Tenants {
         let top = Top {
             pool: pool.map(|gateway| Arc::new(Tenant::top(gateway))),
             secrets: config.secrets.clone(),
-            session_header: config.session_header.clone(),
+            params: config.params.clone(),
         };
         Self::new(top, maker, config.timeouts)
     }
@@ -83,7 +84,7 @@ impl Tenants {
         let top = Top {
             pool: pool.map(|gateway| Arc::new(Tenant::top(gateway))),
             secrets: config.secrets.clone(),
-            session_header: None,
+            params: ParamRules::default(),
         };
         let maker = Maker::trial(config, trust(config)?)?;
         let tenants = Self::new(top, Some(maker), config.timeouts)?;
@@ -100,7 +101,7 @@ impl Tenants {
         let top = Top {
             pool: Some(Arc::new(Tenant::top(gateway))),
             secrets: HashMap::new(),
-            session_header: None,
+            params: ParamRules::default(),
         };
         Self::new(top, None, timeouts)
     }

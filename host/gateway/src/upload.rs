@@ -79,6 +79,11 @@ impl Upload {
         self.state() == Some(BROKEN)
     }
 
+    /// Whether it is the client's turn to send more of it.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.state() == Some(AWAITED)
+    }
+
     /// Whether there is nothing left to send.
     pub(crate) fn is_over(&self) -> bool {
         self.state().is_none_or(|state| state == DONE)

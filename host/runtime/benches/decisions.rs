@@ -56,7 +56,7 @@ fn calls(c: &mut Criterion) {
     group.bench_function("release-success", |b| {
         b.iter(|| {
             engine
-                .release(0, black_box(&lease), Outcome::Success)
+                .release(0, black_box(&lease), "", "", Outcome::Success)
                 .unwrap()
         })
     });

@@ -233,6 +233,11 @@ impl ProxyHandle {
         });
     }
 
+    /// Dropped from here on, the request counts as cancelled.
+    pub(crate) fn mark_cancelled(&self) {
+        self.mark(Outcome::Cancelled);
+    }
+
     /// A success that has been told stays.
     fn mark(&self, outcome: Outcome) {
         let told = |now| (now != TOLD).then(|| code(outcome));
@@ -341,10 +346,13 @@ impl ProxyHandle {
     /// # Errors
     ///
     /// [`Error::Storage`] or [`Error::Plugin`].
-    pub async fn holds(&self) -> Result<bool, Error> {
-        match &self.lease {
-            Some(lease) => self.view.shared.decisions.holds(lease.clone()).await,
-            None => Ok(true),
+    pub fn holds(&self) -> impl Future<Output = Result<bool, Error>> + Send + use<> {
+        let (view, lease) = (self.view.clone(), self.lease.clone());
+        async move {
+            match lease {
+                Some(lease) => view.shared.decisions.holds(lease).await,
+                None => Ok(true),
+            }
         }
     }
 
@@ -364,7 +372,9 @@ impl ProxyHandle {
     /// The end of the lease. A fallback's has none of its own.
     fn taken(&mut self, outcome: Outcome) -> Option<Settlement> {
         let told = self.outcome.load(Ordering::Relaxed) == TOLD;
-        let lease = self.lease.take().filter(|_| !self.is_fallback)?;
+        let mut lease = self.lease.take().filter(|_| !self.is_fallback)?;
+        // The settlement speaks of the probe, also where it arrives after this.
+        lease.permit.probe &= !told;
         Some(Settlement {
             outcome: if told { Outcome::Cancelled } else { outcome },
             target: core::mem::take(&mut self.target).into(),

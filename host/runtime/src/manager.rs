@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use remora_core::{Config, Outcome, ProxySpec, Request, Storage};
+use remora_core::{Config, Outcome, ProxySpec, Released, Request, Storage};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -406,6 +406,11 @@ impl ProxyManager {
         ))
     }
 
+    /// Whether decisions wait for a storage behind a network.
+    pub fn is_networked(&self) -> bool {
+        matches!(self.shared.decisions, Decisions::Remote(_))
+    }
+
     /// Up to `limit` other exits for a request whose own one does not serve it, in the order in which they are to be tried
     /// (rule 13). `request` is the one that `handle` was acquired for. The handles are told to
     /// [`ProxyHandle::settle`]; dropped, they say nothing.
@@ -445,7 +450,8 @@ impl ProxyManager {
     ///
     /// # Errors
     ///
-    /// [`Error`] says why there is no proxy.
+    /// [`Error`] says why there is no proxy, and that no attempt was made. A storage that fails later is logged. Dropped before
+    /// its end, the request counts as cancelled.
     pub async fn run<T>(
         &self,
         request: &Request<'_>,
@@ -453,15 +459,18 @@ impl ProxyManager {
         mut attempt: impl AsyncFnMut(&ProxyHandle) -> (Outcome, T),
     ) -> Result<T, Error> {
         let handle = self.acquire(request).await?;
+        // Given up on the way, it is nobody's fault.
+        handle.mark_cancelled();
         let (outcome, mut result) = attempt(&handle).await;
         let calls_for_another =
             |outcome: Outcome| outcome.is_ambiguous() || outcome == Outcome::Failure;
         if !request.is_repeatable || retries == 0 || !calls_for_another(outcome) {
-            handle.release(outcome).await?;
+            lost(handle.release(outcome).await);
             return Ok(result);
         }
         let mut others = Vec::new();
-        for fallback in self.fallbacks(&handle, request, retries).await? {
+        let fallbacks = self.fallbacks(&handle, request, retries).await;
+        for fallback in fallbacks.unwrap_or_default() {
             let (outcome, answer) = attempt(&fallback).await;
             result = answer;
             others.push((fallback, outcome));
@@ -473,8 +482,15 @@ impl ProxyManager {
             .iter()
             .map(|(handle, outcome)| (handle, *outcome))
             .collect();
-        handle.settle(outcome, &ended).await?;
+        lost(handle.settle(outcome, &ended).await);
         Ok(result)
+    }
+}
+
+/// A settlement that was lost: the answer of the target is there all the same.
+fn lost(settled: Result<Released, Error>) {
+    if let Err(error) = settled {
+        tracing::warn!(%error, "settlement lost");
     }
 }
 

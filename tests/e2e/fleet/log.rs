@@ -81,7 +81,7 @@ pub fn read(log: &Path, skew: i64, exits: &[Exit]) -> Vec<Request> {
                     others: changes.remove(&id).unwrap_or_default(),
                 });
             }
-            Some("unanswered" | "unheard") => {}
+            Some("unanswered" | "unheard" | "abandoned") => {}
             other => panic!("a line of the history that nobody reads: {other:?}"),
         }
     }

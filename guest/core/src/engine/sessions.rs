@@ -78,7 +78,7 @@ impl<S: Storage> Engine<S> {
             return Ok(false);
         };
         // The last of `max_requests` is a request of the session, however long it takes.
-        if session.generation != permit.generation || session.end(now, None).is_some() {
+        if session.generation != permit.generation || !session.holds(now) {
             return Ok(false);
         }
         let breaker = gate::look(&self.storage, &self.pool.get(proxy).key)?.breaker;

@@ -31,7 +31,7 @@ pub struct Attempt {
 enum Comparison {
     /// Another exit answered.
     Worse,
-    /// There was no other attempt.
+    /// There was no other ambiguous end, and no answer: nothing to compare it with.
     Alone,
     /// No exit answered.
     Alike,
@@ -59,8 +59,8 @@ impl Settlement<'_> {
         (last.outcome == Outcome::Success).then_some(last.permit.proxy)
     }
 
-    /// The exits whose ambiguous end says something: none where the client has left, this machine has failed, or nobody knows
-    /// who answered in the end.
+    /// The exits whose ambiguous end says something: none where the client has left, this machine has failed, or the
+    /// answer may be the exit's or the target's.
     fn ambiguous(&self) -> impl Iterator<Item = ProxyId> + Clone {
         let says_nothing = matches!(
             self.last(),
@@ -129,7 +129,7 @@ impl<S: Storage> Engine<S> {
         };
         let mut errors = FirstError::default();
         let mut released = Released::default();
-        let noted = errors.or_default(self.note(&settlement));
+        let noted = self.note(&settlement, &mut errors);
         released.ended_session = self.settle_session(&settlement, &noted, &mut errors);
         for (i, attempt) in attempts.iter().enumerate() {
             let change = errors.or_default(self.report(&settlement, attempt));
@@ -149,21 +149,21 @@ impl<S: Storage> Engine<S> {
     }
 
     /// Rule 13, *doubts*.
-    fn note(&self, settlement: &Settlement<'_>) -> Result<Noted, StorageError> {
+    fn note(&self, settlement: &Settlement<'_>, errors: &mut FirstError) -> Noted {
         let Settlement { now, place, .. } = settlement;
         let Some(first) = settlement.attempts.first() else {
-            return Ok(Noted::default());
+            return Noted::default();
         };
         let answered = settlement.answered();
         let has_ambiguous = settlement.ambiguous().next().is_some();
         let may_be_listed = has_ambiguous || (answered.is_some() && first.permit.is_doubted);
         if place.is_empty() || !may_be_listed {
-            return Ok(Noted::default());
+            return Noted::default();
         }
         // Nothing is noted of a proxy that is gone (rule 8).
         let exits = settlement.ambiguous();
         let exits = exits.filter(|exit| self.pool.find(exit).is_some());
-        let noted = table::with_room(&self.storage, *now, || {
+        let noted = errors.or_default(table::with_room(&self.storage, *now, || {
             doubts::note(
                 &self.storage,
                 place,
@@ -172,16 +172,22 @@ impl<S: Storage> Engine<S> {
                 first.permit.proxy,
                 answered,
             )
-        })?;
+        }));
         if noted.is_listed && has_ambiguous {
             let max = self.config.attribution.max_doubts;
-            table::make_room(&self.storage, Table::Doubts, place, *now, max)?;
+            errors.or_default(table::make_room(
+                &self.storage,
+                Table::Doubts,
+                place,
+                *now,
+                max,
+            ));
             // Whatever the lease says: the key may have a newer session.
             if first.permit.generation != 0 {
-                table::doubt(&self.storage, settlement.key)?;
+                errors.or_default(table::doubt(&self.storage, settlement.key));
             }
         }
-        Ok(noted)
+        noted
     }
 
     /// What happens to the session: rule 5, and rule 13, *move*. Answers whether it ended or moved.

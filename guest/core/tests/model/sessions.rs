@@ -33,6 +33,11 @@ impl Session {
         expired.or(self.released).or(idle)
     }
 
+    /// What moves in a connection is use that the session does not see.
+    pub(crate) fn lasts_for_connections(&self, now: u64) -> bool {
+        self.released.is_none() && now < self.expires_at
+    }
+
     pub(crate) fn spent(&self, policy: &Sticky) -> bool {
         policy.max_requests.is_some_and(|max| max <= self.uses)
     }

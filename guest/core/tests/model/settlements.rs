@@ -349,7 +349,7 @@ impl Reference {
         session.is_some_and(|session| {
             let goes_on = !session.opened && self.breaker(lease.proxy).lets_its_session(self.now);
             session.generation == lease.generation
-                && session.end_by_time_or_release(self.now).is_none()
+                && session.lasts_for_connections(self.now)
                 && (goes_on || session.awaits_probe)
         })
     }

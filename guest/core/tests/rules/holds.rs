@@ -76,3 +76,22 @@ fn last_request_that_a_session_may_have_holds() {
     let held = client.engine.holds(world.now(), &lease.permit, &lease.key);
     assert_eq!(held, Ok(true));
 }
+
+/// What moves in a tunnel is use that the session's table does not see.
+#[test]
+fn lease_holds_though_its_session_was_idle() {
+    let mut config = domain(100);
+    config.sticky.idle_ms = Some(10);
+    let world = World::new(config, 3);
+    let mut client = world.client();
+    let lease = client.acquire(SHOP).lease;
+    let holds = |client: &Client<'_>| {
+        let held = client.engine.holds(world.now(), &lease.permit, &lease.key);
+        held.unwrap()
+    };
+    world.advance(50);
+    assert!(holds(&client));
+    // Another request begins the next session.
+    assert_ne!(client.acquire(SHOP).lease.generation, lease.generation);
+    assert!(!holds(&client));
+}

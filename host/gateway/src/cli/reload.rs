@@ -52,8 +52,8 @@ pub(super) async fn apply(new: &Config, tenants: &Arc<Tenants>) -> Result<(), Fa
             Err(error) => changed = Err(error.into()),
         }
     }
-    let (secrets, session_header) = (new.secrets.clone(), new.session_header.clone());
-    tenants.set_top(secrets, session_header, new.timeouts).await;
+    let (secrets, params) = (new.secrets.clone(), new.params.clone());
+    tenants.set_top(secrets, params, new.timeouts).await;
     if new.file.tenants.is_none() {
         tenants.become_these(tenants::of_file(new)).await;
     }

@@ -57,6 +57,7 @@ impl LimitFields {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ClientFields {
     pub(crate) session_header: Option<String>,
+    pub(crate) max_ttl: Option<Time>,
 }
 
 /// `[[user]]`

@@ -1,19 +1,23 @@
 //! A pool: the same tables at the top of `remora.toml` and for each tenant.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use remora_config::{Outcome, ProxyEntry, Retry as RetryFields, Tables, attempts};
-use remora_core::{Config, Invalid};
+use remora_config::{Outcome, ProxyEntry, Retry as RetryFields, Tables, attempts, shown};
+use remora_core::{Config, Invalid, MAX_TTL_MS};
 use remora_host::{Error, Proxy};
 use remora_http::StatusClassifier;
 
 use super::error::{BuildError, field};
 use super::file::File;
-use super::settings::{Retry, Settings, Timeouts};
+use super::settings::{Drain, Retry, Settings, Timeouts};
 use super::tenant::TenantFields;
 
 /// The most exits behind one address.
 const MAX_EXITS: u32 = 10_000;
+
+/// The default of `sticky.tunnel_grace`.
+const TUNNEL_GRACE: Duration = Duration::from_secs(60);
 
 /// A pool that can be made.
 #[derive(Clone, Debug)]
@@ -26,6 +30,8 @@ pub struct Pool {
     pub(crate) statuses: StatusClassifier,
     /// How often a request is sent once more.
     pub(crate) retry: Retry,
+    /// What becomes of tunnels whose session has ended.
+    pub(crate) drain: Drain,
 }
 
 impl Pool {
@@ -35,6 +41,7 @@ impl Pool {
             timeouts,
             statuses: self.statuses.clone(),
             retry: self.retry,
+            drain: self.drain,
         }
     }
 }
@@ -84,6 +91,18 @@ impl<'a> PoolFields<'a> {
         self.tables
     }
 
+    fn drain(&self, errors: &mut Vec<BuildError>) -> Drain {
+        let sticky = self.tables.sticky;
+        let grace = sticky.tunnel_grace.map_or(TUNNEL_GRACE, |grace| grace.0);
+        if grace > Duration::from_millis(MAX_TTL_MS) {
+            errors.push(field("sticky.tunnel_grace", shown(grace), "up to 366 days"));
+        }
+        Drain {
+            tunnels: sticky.tunnels,
+            grace,
+        }
+    }
+
     pub(super) fn check(&self, errors: &mut Vec<BuildError>) -> Pool {
         let config = self.tables.core();
         let invalid = match self.has_own_plugin {
@@ -108,6 +127,7 @@ impl<'a> PoolFields<'a> {
                 attempts,
                 blocked: self.retry.blocked.unwrap_or(Retry::default().blocked),
             },
+            drain: self.drain(errors),
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use hyper::header::HeaderName;
-use remora_config::{Secret, shown};
+use remora_config::{Secret, Time, Tunnels, shown};
 use remora_core::{MAX_TTL_MS, RETRY_ATTEMPTS};
 use remora_http::{StatusClassifier, session_header};
 use tracing_subscriber::EnvFilter;
@@ -12,11 +12,15 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::error::{BuildError, field};
 use super::file::File;
+use crate::auth::ParamRules;
 
 /// The longest that anything can be waited for.
 const MAX_TIME: Duration = Duration::from_millis(MAX_TTL_MS);
 
 const MAX_CONNECTIONS: usize = 1_000_000;
+
+/// What `-sesstime-` counts in.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Where a server listens, and how it stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +71,17 @@ pub struct Settings {
     pub statuses: StatusClassifier,
     /// How often a request is sent once more.
     pub retry: Retry,
+    /// What becomes of tunnels whose session has ended.
+    pub drain: Drain,
+}
+
+/// What becomes of tunnels whose session has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// When they are closed.
+    pub tunnels: Tunnels,
+    /// How long they may last after it.
+    pub grace: Duration,
 }
 
 /// Limits of clients.
@@ -189,8 +204,23 @@ impl File {
         }
     }
 
+    /// The rules for what clients say of their requests.
+    pub(super) fn param_rules(&self, errors: &mut Vec<BuildError>) -> ParamRules {
+        let mut rules = ParamRules {
+            session_header: self.session_header(errors),
+            ..ParamRules::default()
+        };
+        if let Some(Time(max_ttl)) = self.client.max_ttl {
+            rules.max_ttl = max_ttl;
+            if !(MINUTE..=MAX_TIME).contains(&max_ttl) {
+                errors.push(field("client.max_ttl", shown(max_ttl), "1m to 366 days"));
+            }
+        }
+        rules
+    }
+
     /// The header that carries a session id instead of the user name.
-    pub(super) fn session_header(&self, errors: &mut Vec<BuildError>) -> Option<HeaderName> {
+    fn session_header(&self, errors: &mut Vec<BuildError>) -> Option<HeaderName> {
         let name = self.client.session_header.as_ref()?;
         match session_header(name) {
             Ok(lower) => HeaderName::try_from(lower).ok(),

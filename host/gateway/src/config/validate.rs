@@ -5,8 +5,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hyper::header::HeaderName;
-
 use super::error::{BuildError, ConfigError, Problem};
 use super::file::File;
 use super::listener::Format;
@@ -17,6 +15,7 @@ use super::source::Source;
 use super::storage::Storage;
 use super::tenant::TenantConfig;
 use super::users::{Passwords, secrets};
+use crate::auth::ParamRules;
 use crate::password::Secret;
 
 /// The program that the file is for.
@@ -55,7 +54,7 @@ pub struct Config {
     pub limits: Limits,
     pub(crate) timeouts: Timeouts,
     pub(crate) admin: AdminAccess,
-    pub(crate) session_header: Option<HeaderName>,
+    pub(crate) params: ParamRules,
     /// The users of the pool at the top.
     pub(crate) secrets: HashMap<String, Secret>,
     pub(crate) storage: Storage,
@@ -189,7 +188,7 @@ fn config(
         limits: file.check_limits(errors),
         timeouts: file.check_timeouts(errors),
         admin: file.admin_access(errors),
-        session_header: file.session_header(errors),
+        params: file.param_rules(errors),
         secrets: secrets(&file.user, Passwords::Any, errors),
         storage: file.check_storage(errors),
         pool: has_pool.then(|| PoolFields::from(file).check(errors)),

@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::header::HeaderName;
 use tokio::time::sleep;
 
 use super::Tenants;
 use super::directory::{Directory, Top};
 use super::maker::{Maker, Prepared, forget_proxies};
 use super::tenant::Tenant;
+use crate::auth::ParamRules;
 use crate::config::{BuildError, TenantConfig, Timeouts};
 use crate::password::{Secret, remember};
 
@@ -357,7 +357,7 @@ impl Tenants {
     pub(crate) async fn set_top(
         &self,
         mut secrets: HashMap<String, Secret>,
-        session_header: Option<HeaderName>,
+        params: ParamRules,
         timeouts: Timeouts,
     ) {
         let mut changing = self.changing.lock().await;
@@ -370,7 +370,7 @@ impl Tenants {
         let top = Top {
             pool: before.top.pool.clone(),
             secrets,
-            session_header,
+            params,
         };
         let mut directory = if self.are_many() {
             Directory::among_tenants(top)

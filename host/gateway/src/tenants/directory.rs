@@ -3,10 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use hyper::header::HeaderName;
-
 use super::tenant::Tenant;
-use crate::auth::Users;
+use crate::auth::{ParamRules, Users};
 use crate::config::TenantConfig;
 use crate::gateway::Gateway;
 use crate::password::{Secret, remember};
@@ -35,7 +33,7 @@ pub(crate) struct Top {
     pub(crate) pool: Option<Arc<Tenant>>,
     /// Its users.
     pub(crate) secrets: HashMap<String, Secret>,
-    pub(crate) session_header: Option<HeaderName>,
+    pub(crate) params: ParamRules,
 }
 
 /// The tenants, and the users of each.
@@ -59,10 +57,9 @@ impl Directory {
     /// A default pool without users serves every client.
     pub(super) fn alone(top: Top) -> Self {
         let users = match &top.pool {
-            Some(tenant) if top.secrets.is_empty() => Users::open(
-                Route::Ready(tenant.pool.clone()),
-                top.session_header.clone(),
-            ),
+            Some(tenant) if top.secrets.is_empty() => {
+                Users::open(Route::Ready(tenant.pool.clone()), top.params.clone())
+            }
             _ => top.users(),
         };
         Self {
@@ -201,7 +198,7 @@ impl Directory {
 impl Top {
     /// Its users alone.
     pub(super) fn users(&self) -> Users<Route> {
-        let mut users = Users::new(self.session_header.clone());
+        let mut users = Users::new(self.params.clone());
         if let Some(tenant) = &self.pool {
             for (name, secret) in &self.secrets {
                 let route = Route::Ready(tenant.pool.clone());

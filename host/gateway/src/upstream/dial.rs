@@ -49,13 +49,13 @@ pub(super) struct Address {
 impl Address {
     /// A connection to the proxy itself.
     pub(super) async fn connect(&self, limit: Duration) -> Result<Stream, Fault> {
+        let addresses = self.addresses(limit).await?;
         let connecting = async {
-            let stream = TcpStream::connect((&*self.host, self.port)).await;
+            let stream = TcpStream::connect(&*addresses).await;
             let stream = stream.map_err(|error| {
                 tracing::debug!(%error, host = self.host, "no connection to an upstream proxy");
                 match error {
                     error if is_ours(&error) => Fault::Exhausted,
-                    error if is_resolver_down(&error) => Fault::ResolveProxy,
                     _ => Fault::Connect,
                 }
             })?;
@@ -75,6 +75,25 @@ impl Address {
         timeout(limit, connecting)
             .await
             .map_err(|_| Fault::ConnectTimeout)?
+    }
+
+    /// The addresses of the proxy. The resolver of this machine has a limit of its own: one that does not answer is no fault of
+    /// the proxy.
+    async fn addresses(&self, limit: Duration) -> Result<Vec<SocketAddr>, Fault> {
+        if let Ok(ip) = self.host.parse() {
+            return Ok(vec![SocketAddr::new(ip, self.port)]);
+        }
+        let found = timeout(limit, lookup_host((&*self.host, self.port))).await;
+        let found = found.map_err(|_| Fault::ResolveProxy)?;
+        let found = found.map_err(|error| {
+            tracing::debug!(%error, host = self.host, "the name of an upstream proxy does not resolve");
+            match error {
+                error if is_ours(&error) => Fault::Exhausted,
+                error if is_resolver_down(&error) => Fault::ResolveProxy,
+                _ => Fault::Connect,
+            }
+        })?;
+        Ok(found.collect())
     }
 }
 
@@ -186,7 +205,9 @@ pub(super) async fn socks(
                 | Error::ConnectionRefused
                 | Error::TtlExpired
                 | Error::CommandNotSupported
-                | Error::AddressTypeNotSupported => Fault::SocksRefused,
+                | Error::AddressTypeNotSupported
+                // A reply beyond those of RFC 1928, as Tor has them.
+                | Error::UnknownAuthMethod => Fault::SocksRefused,
                 // Closed before it answered, which a target may cause, too.
                 Error::Io(_) => Fault::Reset,
                 _ => Fault::HandshakeMalformed,
