@@ -201,7 +201,7 @@ impl<E: Exchange> Attempts<'_, E> {
         } else {
             internals::unleased(self.gateway.manager()).ok_or(Error::NoProxy)
         };
-        asked.is_answered();
+        asked.answered();
         let handle = acquired.inspect_err(|error| {
             observers.tell(attempt, &Event::Refused { host, error });
         })?;

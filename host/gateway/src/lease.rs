@@ -217,7 +217,7 @@ impl<'a> Asked<'a> {
     }
 
     /// There is an answer; it is told by whoever has it.
-    pub(crate) fn is_answered(mut self) {
+    pub(crate) fn answered(mut self) {
         self.answered = true;
     }
 }

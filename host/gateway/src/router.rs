@@ -24,7 +24,7 @@ use crate::tunnel::{Connect, SessionWatch, Tunnel};
 pub(crate) enum Answer {
     Response(Response<ResponseBody>),
     /// The client gets 200, and its connection becomes this tunnel.
-    Tunnel(Tunnel),
+    Tunnel(Box<Tunnel>),
 }
 
 impl From<Response<Full<Bytes>>> for Answer {
@@ -172,7 +172,9 @@ async fn dispatch(
         Ok(settled) => {
             let client = hyper::upgrade::on(request);
             let session = SessionWatch::new(settings.drain, gateway.manager().is_networked());
-            Answer::Tunnel(Tunnel::new(client, settled, idle, session, permit))
+            Answer::Tunnel(Box::new(Tunnel::new(
+                client, settled, idle, session, permit,
+            )))
         }
         Err(unanswered) => unanswered.reply().into(),
     }

@@ -6,9 +6,12 @@ use crate::support::{Client, World, domain, proxy};
 
 const SHOP: &str = "shop.example";
 
+/// What ends a session.
+type End = fn(&World, &mut Client<'_>);
+
 #[test]
 fn lease_holds_until_its_session_ends_in_any_way() {
-    let ends: [(&str, fn(&World, &mut Client<'_>)); 7] = [
+    let ends: [(&str, End); 7] = [
         ("time", |world, _| world.advance(100)),
         ("unbind", |world, client| {
             client.engine.unbind(world.now(), SHOP).unwrap();

@@ -185,15 +185,15 @@ fn take_out<T: DeserializeOwned>(
     remove(root.get_mut(), &path).is_some()
 }
 
+/// Whether a key, if there is one, and its value stand at the place that is looked for.
+type IsIt<'a> = dyn Fn(Option<&Range<usize>>, &Range<usize>) -> bool + 'a;
+
 /// The way to the innermost value, or to the field, whose spans are such: of its key and of itself.
-fn find(
-    table: &DeTable<'_>,
-    is_it: &dyn Fn(Option<&Range<usize>>, &Range<usize>) -> bool,
-) -> Option<Vec<Step>> {
+fn find(table: &DeTable<'_>, is_it: &IsIt<'_>) -> Option<Vec<Step>> {
     fn inside(
         value: &Spanned<DeValue<'_>>,
         key: Option<&Range<usize>>,
-        is_it: &dyn Fn(Option<&Range<usize>>, &Range<usize>) -> bool,
+        is_it: &IsIt<'_>,
     ) -> Option<Vec<Step>> {
         let inner = match value.get_ref() {
             DeValue::Table(table) => find(table, is_it),
