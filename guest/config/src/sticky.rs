@@ -85,7 +85,7 @@ pub struct StickyOverride {
     pub on_bad: Option<OnBad>,
 }
 
-/// Whoever writes the table wants sessions.
+/// The mode of a `[sticky]` table that does not name one.
 fn domain() -> Option<Mode> {
     Some(Mode::Domain)
 }

@@ -216,7 +216,7 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// There is an answer; it is told by whoever has it.
+    /// The request is answered; the caller tells the observers how.
     pub(crate) fn answered(mut self) {
         self.answered = true;
     }

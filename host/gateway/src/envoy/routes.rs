@@ -18,7 +18,7 @@ pub(super) fn hosts(plan: &Plan<'_>) -> Vec<Value> {
 
 /// The routes to the hosts that match `pattern`; `example` is one of them.
 fn host(plan: &Plan<'_>, pattern: &str, example: &str) -> Value {
-    // What is no answer is settled by comparison with another exit (rule 13).
+    // An attempt without an answer is compared with another exit (rule 13).
     let calls_for_another = |end: AttemptEnd| {
         let outcome = end.outcome(&plan.statuses, example);
         outcome.is_ambiguous() || outcome == Outcome::Failure
